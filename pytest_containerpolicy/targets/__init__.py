@@ -1,0 +1,1 @@
+"""Targets: parse the URI, connect, read raw documents into an inventory."""
