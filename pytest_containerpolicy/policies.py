@@ -1,0 +1,256 @@
+"""Policies: loaded from packs, validated strictly, selected by id, severity and profile.
+
+A policy is data (`policy.yaml`) that names a check and says why it matters and how to mend what
+it finds; the JSON Schema that editors use is generated from the type in this module.
+"""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from pytest_containerpolicy.checks.registry import Check, find_check
+from pytest_containerpolicy.errors import PackError, UsageError
+from pytest_containerpolicy.targets.inventory import Platform
+from pytest_containerpolicy.targets.uri import suggestion
+from pytest_containerpolicy.targets.yaml_files import Document, load_documents
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+Profile = Literal["baseline", "strict", "audit"]
+Evidence = Literal["declared", "effective", "measured"]
+SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
+PROFILES: tuple[Profile, ...] = ("baseline", "strict", "audit")
+CHALLENGES = (
+    "storage",
+    "networking",
+    "resources",
+    "upgrades",
+    "security",
+    "platform",
+    "footprint",
+)
+ENTRY_POINTS = "pytest_containerpolicy.packs"
+POLICY_FILE = "policy.yaml"
+Sentence = Annotated[str, Meta(min_length=1)]
+
+
+class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of a `policy.yaml`.
+
+    `summary` completes "3 of 41 containers ..." in the first line of a failure; `patches` are
+    merge patches, one per platform, that mend the object of a finding; `profiles` gives the
+    params of each profile that the policy belongs to.
+    """
+
+    id: Annotated[str, Meta(pattern="^[a-z]+/[a-z0-9-]+$")]
+    title: Sentence
+    summary: Sentence
+    severity: Severity
+    platforms: Annotated[list[Platform], Meta(min_length=1)]
+    check: Sentence
+    why: Sentence
+    fix: dict[Platform, Sentence] | Sentence
+    evidence: Evidence = "declared"
+    params: dict[str, Any] = {}
+    profiles: dict[Profile, dict[str, Any]] = msgspec.field(
+        default_factory=lambda: {profile: {} for profile in PROFILES}
+    )
+    patches: dict[Platform, dict[str, Any]] = {}
+    references: list[str] = []
+    standards: list[str] = []
+    aliases: list[str] = []
+    since: str = "0.1.0"
+    waivable: bool = True
+
+
+class Policy(Struct, frozen=True, kw_only=True, dict=True):
+    """One policy of one pack, with its check found and its params converted."""
+
+    data: PolicyData
+    file: Path
+    pack: str
+    check: Check
+    params: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.data.id
+
+    @property
+    def challenge(self) -> str:
+        return self.id.partition("/")[0]
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+    def fix_for(self, platform: str) -> str:
+        """What to do about a finding on a platform."""
+        fix = self.data.fix
+        return fix if isinstance(fix, str) else fix.get(platform, "")  # type: ignore[call-overload]
+
+    @cached_property
+    def subject(self) -> str:
+        """What the policy is asked about, in the plural: `containers`."""
+        name = self.check.noun.__name__
+        return {"DisruptionBudget": "disruption budgets", "NetworkPolicy": "network policies"}.get(
+            name, f"{name.lower()}s"
+        )
+
+
+class Pack(Struct, frozen=True):
+    """A folder of policies and the name that it is known by."""
+
+    name: str
+    folder: Path
+
+
+def builtin_pack() -> Pack:
+    """The pack that ships with the plugin."""
+    package = Path(__file__).parent
+    shipped = package / "pack"
+    return Pack("builtin", shipped if shipped.is_dir() else package.parent / "policies")
+
+
+def find_pack(name: str, base: Path) -> Pack:
+    """A pack by folder (relative to `base`) or entry point. Raises `PackError` if there is none."""
+    folder = base / name
+    if folder.is_dir():
+        return Pack(folder.name, folder.resolve())
+    entries = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
+    if name not in entries:
+        raise PackError(
+            f"pack {name!r}: no such folder, and no such package{suggestion(name, entries)}"
+        )
+    # Importing the package also registers its checks.
+    module = entries[name].load()
+    return Pack(name, Path(module.__file__).parent)
+
+
+def policy_files(pack: Pack) -> list[Path]:
+    """The policy files of a pack, sorted; found by name, nothing is read."""
+    return sorted(pack.folder.glob(f"**/{POLICY_FILE}"))
+
+
+def load_policy(file: Path, pack: str, profile: Profile = "baseline") -> Policy:
+    """One policy with the params of a profile.
+
+    Raises `PackError` naming file, line, key, value and what is allowed.
+    """
+    document = _document(file)
+    try:
+        data = msgspec.convert(document.content, PolicyData)
+        _require_id(data, file)
+        check = find_check(data.check)
+        params = check.convert(data.params | data.profiles.get(profile, {}))
+    except msgspec.ValidationError as error:
+        raise PackError(_explain(file, str(error), document)) from None
+    except PackError as error:
+        key = str(error).partition(":")[0]
+        raise PackError(f"{file}:{document.line_of(key)}: {error}") from None
+    return Policy(data=data, file=file, pack=pack, check=check, params=params)
+
+
+def load_pack(pack: Pack, profile: Profile = "baseline") -> list[Policy]:
+    """Every policy of a pack, with the params of a profile. Raises `PackError`."""
+    files = policy_files(pack)
+    if not files:
+        raise PackError(f"pack {pack.folder}: no {POLICY_FILE} in it")
+    policies = [load_policy(file, pack.name, profile) for file in files]
+    _require_unique(policies)
+    return policies
+
+
+def select(
+    policies: Sequence[Policy],
+    *,
+    selected: Iterable[str] = (),
+    ignored: Iterable[str] = (),
+    min_severity: Severity = "info",
+    profile: Profile = "baseline",
+) -> list[Policy]:
+    """The policies of a profile that match a glob of `selected`, and none of `ignored`.
+
+    A policy that `selected` names by its whole id is taken whatever the profile.
+
+    Raises `UsageError` for a glob that matches no policy: a misspelt id must not read as a pass.
+    """
+    wanted, unwanted = list(selected), list(ignored)
+    for glob in (*wanted, *unwanted):
+        if not any(matches(policy, glob) for policy in policies):
+            known = [policy.id for policy in policies]
+            raise UsageError(f"no policy matches {glob!r}{suggestion(glob, known)}")
+    least = SEVERITIES.index(min_severity)
+    return [
+        policy
+        for policy in policies
+        if (profile in policy.data.profiles or policy.id in wanted)
+        and (not wanted or any(matches(policy, glob) for glob in wanted))
+        and not any(matches(policy, glob) for glob in unwanted)
+        and SEVERITIES.index(policy.data.severity) >= least
+    ]
+
+
+def matches(policy: Policy, glob: str) -> bool:
+    """Whether a glob, a bare challenge or an alias means this policy."""
+    names = (policy.id, policy.challenge, *policy.data.aliases)
+    return any(fnmatchcase(name, glob) for name in names)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `policy.yaml`, for editors."""
+    return msgspec.json.schema(PolicyData)
+
+
+def _document(file: Path) -> Document:
+    try:
+        documents = load_documents(file)
+    except UsageError as error:
+        raise PackError(str(error)) from None
+    if len(documents) != 1:
+        raise PackError(f"{file}: holds {len(documents)} documents, a policy is one")
+    return documents[0]
+
+
+def _require_id(data: PolicyData, file: Path) -> None:
+    expected = f"{file.parent.parent.name}/{file.parent.name}"
+    if data.id != expected:
+        raise PackError(f"id: {data.id!r} is not where it stands; its folder says {expected!r}")
+    challenge = data.id.partition("/")[0]
+    if challenge not in CHALLENGES:
+        raise PackError(f"id: unknown challenge {challenge!r}{suggestion(challenge, CHALLENGES)}")
+
+
+def _require_unique(policies: Sequence[Policy]) -> None:
+    seen: dict[str, Policy] = {}
+    for policy in policies:
+        for name in (policy.id, *policy.data.aliases):
+            if name in seen:
+                raise PackError(f"{policy.file}: {name!r} is already the name of {seen[name].file}")
+            seen[name] = policy
+
+
+def _explain(file: Path, message: str, document: Document) -> str:
+    """msgspec's `Expected ... - at `$.key`` as file, line, key, value and what is allowed."""
+    text, _, place = message.partition(" - at `$")
+    path = place.rstrip("`").lstrip(".")
+    if "unknown field" in text:
+        key = text.rpartition("`")[0].rpartition("`")[2]
+        text = f"unknown key {key!r}{suggestion(key, PolicyData.__struct_fields__)}"
+        path = f"{path}.{key}".lstrip(".")
+    elif "missing required field" in text:
+        key = text.rpartition("`")[0].rpartition("`")[2]
+        text = f"key {key!r} is missing"
+    elif isinstance(document.content, dict) and path in document.content:
+        text = f"{path}: {text}, found {document.content[path]!r}{_allowed(path)}"
+    return f"{file}:{document.line_of(path)}: {text}"
+
+
+def _allowed(key: str) -> str:
+    values = {"severity": SEVERITIES, "evidence": Evidence.__args__}.get(key, ())  # type: ignore[attr-defined]
+    return f" (allowed: {', '.join(values)})" if values else ""
