@@ -1,0 +1,3 @@
+module testbed/server
+
+go 1.26.0
