@@ -1,0 +1,164 @@
+"""The `containerpolicy` command: audit, explain, snapshot, schema, docs - thin over the rest."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_containerpolicy.errors import ContainerPolicyError, UsageError
+from pytest_containerpolicy.options import RUN_PLUGIN
+
+if TYPE_CHECKING:
+    import pytest
+
+USAGE_ERROR = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, 1 (findings, or could not look) or 4 (usage)."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.run is not audit:
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return int(options.run(options))
+    except ContainerPolicyError as error:
+        print(f"containerpolicy: {error}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="containerpolicy",
+        description="Judge containers by policies, from the real environment.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "audit",
+        help="judge targets, read-only; without a target what is found here",
+        epilog="Options of pytest and this plugin (--cp-profile, -k, --junitxml ...) pass through.",
+    )
+    command.add_argument("targets", nargs="*", metavar="TARGET", help="a target URI")
+    command.set_defaults(run=audit)
+
+    command = commands.add_parser("explain", help="what a policy asks for, why, and how to mend it")
+    command.add_argument("policy", metavar="POLICY", help="an id, such as resources/memory-limit")
+    command.set_defaults(run=explain)
+
+    command = commands.add_parser("snapshot", help="read a target into a file for snapshot:FILE")
+    command.add_argument("target", metavar="TARGET")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
+    command.set_defaults(run=snapshot)
+
+    command = commands.add_parser("schema", help="print the JSON Schema of policy.yaml")
+    command.set_defaults(run=schema)
+
+    command = commands.add_parser("docs", help="write a pack's README files from its policies")
+    command.add_argument("pack", metavar="PACK", help="a folder of policies")
+    command.add_argument(
+        "--check", action="store_true", help="only say whether they are up to date"
+    )
+    command.set_defaults(run=docs)
+    return parser
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Judge the targets, or what is found here, with pytest."""
+    import pytest
+
+    from pytest_containerpolicy.discovery import discover
+
+    targets = options.targets
+    if not targets:
+        found = discover(Path.cwd())
+        targets = [uri for uri, _ in found]
+        for uri, reason in found:
+            print(f"found {uri}  ({reason})")
+        if not found:
+            raise UsageError(
+                "nothing to judge here: no kube context, no Docker daemon, no Compose file and no"
+                " manifests; name a target, such as k8s://CONTEXT or manifests:FOLDER"
+            )
+    # The user's own tests and addopts are not part of an audit; the ini's packs and waivers are.
+    arguments = [f"--rootdir={Path.cwd()}", "-o", "addopts=", "-p", "no:cacheprovider"]
+    # This package was imported before pytest could rewrite its asserts; it has none to rewrite.
+    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    arguments += [f"--cp-target={uri}" for uri in targets]
+    return int(pytest.main([*arguments, *options.rest], plugins=[_PoliciesOnly()]))
+
+
+class _PoliciesOnly:
+    """Takes the folder's own tests out of a run."""
+
+    def pytest_sessionstart(self, session: "pytest.Session") -> None:
+        run = session.config.pluginmanager.get_plugin(RUN_PLUGIN)
+        session.config.args[:] = run.args if run else []
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Print one policy for people."""
+    from rich.console import Console
+
+    from pytest_containerpolicy.explanation import explanation
+    from pytest_containerpolicy.policies import builtin_pack, load_pack, matches
+    from pytest_containerpolicy.targets.uri import suggestion
+
+    policies = load_pack(builtin_pack())
+    found = [policy for policy in policies if matches(policy, options.policy)]
+    if not found:
+        known = [policy.id for policy in policies]
+        raise UsageError(f"no policy {options.policy!r}{suggestion(options.policy, known)}")
+    console = Console(soft_wrap=False)
+    for policy in found:
+        console.print(explanation(policy))
+    return 0
+
+
+def snapshot(options: argparse.Namespace) -> int:
+    """Read a target and write its inventory; what could not be read is said and kept in it."""
+    from pytest_containerpolicy.readings import take_inventory
+    from pytest_containerpolicy.targets.uri import Timeouts, parse_target
+
+    inventory = take_inventory(parse_target(options.target), Timeouts())
+    try:
+        inventory.save(options.output)
+    except OSError as error:
+        raise UsageError(f"{options.output}: {error.strerror}") from None
+    header = inventory.header
+    print(
+        f"{options.output}: {header.target}, {header.objects:,} objects in {header.seconds:.2f} s"
+    )
+    for gap in header.unreadable:
+        print(f"could not look: {gap}", file=sys.stderr)
+    return 0
+
+
+def schema(_: argparse.Namespace) -> int:
+    """Print the JSON Schema that editors use for policy.yaml."""
+    import json
+
+    from pytest_containerpolicy.policies import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def docs(options: argparse.Namespace) -> int:
+    """Write, or check, the generated README files of a pack."""
+    from pytest_containerpolicy.pack_docs import pack_documents
+    from pytest_containerpolicy.policies import find_pack
+
+    documents = pack_documents(find_pack(options.pack, Path.cwd()))
+    stale = [
+        file for file, text in documents.items() if not file.exists() or file.read_text() != text
+    ]
+    for file in stale:
+        if options.check:
+            print(
+                f"{file}: out of date: run `containerpolicy docs {options.pack}`", file=sys.stderr
+            )
+        else:
+            file.write_text(documents[file])
+    return int(bool(stale) and options.check)

@@ -1,0 +1,223 @@
+"""From policies to pytest items: one per policy and target, or per policy and example.
+
+Collection does no I/O on targets, so that every xdist worker collects the same items.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
+from pytest_containerpolicy.examples import Example, find_examples, problems
+from pytest_containerpolicy.options import Settings
+from pytest_containerpolicy.policies import Policy
+from pytest_containerpolicy.readings import Readings
+from pytest_containerpolicy.reports.text import describe, headline, printable
+from pytest_containerpolicy.verdicts import Result, evaluate
+from pytest_containerpolicy.waivers import Waiver
+
+ALLOWED = {"declared": "observe", "effective": "probe", "measured": "disrupt"}
+
+
+class PolicyFailed(Exception):
+    """Findings; shown as their text, without a traceback."""
+
+
+class NotEvaluated(Exception):
+    """Could not look; raised in setup, so that pytest reports an error and not a failure."""
+
+
+class PolicyCollector(pytest.Collector):
+    """A `policy.yaml` and the items that it yields.
+
+    Not a `pytest.File`: `--lf` skips files by path, and a pack may stand outside the rootdir.
+    """
+
+    def __init__(self, *, policy: Policy, plugin: "PolicyPlugin", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.plugin = plugin
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        if self.plugin.settings.selftest:
+            yield SelftestCollector.from_parent(self, name="selftest")
+            return
+        for target in self.plugin.readings.targets:
+            yield TargetCollector.from_parent(self, name=target)
+
+
+class TargetCollector(pytest.Collector):
+    """A policy on one target."""
+
+    parent: PolicyCollector
+
+    def collect(self) -> Iterator[pytest.Item]:
+        yield PolicyItem.from_parent(
+            self,
+            name=self.parent.policy.folder.name,
+            policy=self.parent.policy,
+            plugin=self.parent.plugin,
+        )
+
+
+class PolicyItem(pytest.Item):
+    """One policy on one target."""
+
+    parent: TargetCollector
+
+    def __init__(self, *, policy: Policy, plugin: "PolicyPlugin", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.plugin = plugin
+        self.target = self.parent.name
+        self.result: Result | None = None
+        self.add_marker("containerpolicy")
+        self.add_marker(f"policy_{policy.challenge}")
+        self.extra_keyword_matches.update((policy.id, self.target, *policy.data.title.split()))
+
+    def setup(self) -> None:
+        """Judge; what can't be judged ends here as an error, what needs no judging as a skip."""
+        self.result = self._judge()
+        self.user_properties.extend(_properties(self.result))
+        if self.result.verdict == "not applicable":
+            pytest.skip(headline(self.result).partition(": ")[2])
+        if self.result.verdict == "not evaluated":
+            self._cannot_look(headline(self.result), self.plugin.settings.skip_unreadable)
+
+    def runtest(self) -> None:
+        result = self.result
+        if result is None or result.verdict == "failed":
+            raise PolicyFailed(describe(result) if result else "")
+        if result.waived:
+            waived = [
+                f"{finding.subject}: {waiver.data.reason}" for finding, waiver in result.waived
+            ]
+            self.add_report_section("call", f"waived ({len(waived)})", printable("\n".join(waived)))
+
+    def _judge(self) -> Result:
+        settings = self.plugin.settings
+        needed = ALLOWED[self.policy.data.evidence]
+        if list(ALLOWED.values()).index(needed) > list(ALLOWED.values()).index(settings.level):
+            return self._not_evaluated(f"needs --cp-level={needed}, this run has {settings.level}")
+        try:
+            model = self.plugin.readings.model(self.target)
+        except Unreachable as error:
+            result = self._not_evaluated(str(error))
+            self.user_properties.extend(_properties(result))
+            self._cannot_look(headline(result), settings.skip_unreachable)
+        return evaluate(self.policy, model, self.plugin.waivers)
+
+    def _not_evaluated(self, gap: str) -> Result:
+        return Result(
+            policy=self.policy,
+            target=self.target,
+            platform="",
+            verdict="not evaluated",
+            gaps=(gap,),
+        )
+
+    def _cannot_look(self, text: str, skip: bool) -> NoReturn:
+        if skip:
+            pytest.skip(text)
+        raise NotEvaluated(text)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, PolicyFailed | NotEvaluated | ContainerPolicyError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.policy.file, 0, f"{self.policy.id} on {self.target}"
+
+
+class SelftestCollector(pytest.Collector):
+    """A policy's own examples."""
+
+    parent: PolicyCollector
+
+    def collect(self) -> Iterator[pytest.Item]:
+        policy = self.parent.policy
+        for example in find_examples(policy):
+            yield ExampleItem.from_parent(
+                self, name=example.file.name, policy=policy, example=example
+            )
+
+
+class ExampleItem(pytest.Item):
+    """One example: its file name says which verdict must come out, its comments which findings."""
+
+    def __init__(self, *, policy: Policy, example: Example, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.example = example
+        self.add_marker("containerpolicy")
+
+    def runtest(self) -> None:
+        found = problems(self.policy, self.example)
+        if found:
+            raise PolicyFailed("\n".join((f"{self.example.file}: {found[0]}", *found[1:])))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, PolicyFailed | ContainerPolicyError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.example.file, 0, f"{self.policy.id} example {self.name}"
+
+
+class PolicyPlugin:
+    """The part of the plugin that is there only when a run judges something."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policies: Sequence[Policy],
+        readings: Readings,
+        waivers: Sequence[Waiver],
+    ) -> None:
+        self.settings = settings
+        self.policies = policies
+        self.readings = readings
+        self.waivers = waivers
+        self._by_file = {policy.file: policy for policy in policies}
+
+    def pytest_collect_file(
+        self, file_path: Path, parent: pytest.Collector
+    ) -> PolicyCollector | None:
+        policy = self._by_file.get(file_path)
+        if policy is None:
+            return None
+        outside = not file_path.is_relative_to(parent.config.rootpath)
+        return PolicyCollector.from_parent(
+            parent,
+            name=file_path.name,
+            path=file_path,
+            nodeid=f"policies/{policy.id}/{file_path.name}"
+            if outside
+            else _relative(file_path, parent),
+            policy=policy,
+            plugin=self,
+        )
+
+
+def _relative(file: Path, parent: pytest.Collector) -> str:
+    return file.relative_to(parent.config.rootpath).as_posix()
+
+
+def _properties(result: Result) -> list[tuple[str, object]]:
+    return [
+        ("policy.id", result.policy.id),
+        ("policy.severity", result.policy.data.severity),
+        ("policy.category", result.policy.challenge),
+        ("policy.target", result.target),
+        ("policy.verdict", result.verdict),
+        ("policy.objects", str(result.judged)),
+        ("policy.findings", str(len(result.findings))),
+        ("policy.waived", str(len(result.waived))),
+        ("policy.waivers", "\n".join(waiver.place for _, waiver in result.waived)),
+        ("policy.gaps", printable("\n".join(result.gaps))),
+        ("policy.fix", result.policy.fix_for(result.platform)),
+    ]

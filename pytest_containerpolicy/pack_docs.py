@@ -1,0 +1,85 @@
+"""A pack's README files, generated from its policies and their shortest examples."""
+
+from pathlib import Path
+
+import yaml
+
+from pytest_containerpolicy.examples import Example, find_examples
+from pytest_containerpolicy.policies import Pack, Policy, load_pack
+from pytest_containerpolicy.verdicts import Verdict
+
+_NOTE = "<!-- Generated from policy.yaml by `containerpolicy docs`; edit that file instead. -->"
+
+
+def pack_documents(pack: Pack) -> dict[Path, str]:
+    """Each README's path and text: one per policy, and the pack's index."""
+    policies = load_pack(pack)
+    documents = {policy.folder / "README.md": _policy_page(policy) for policy in policies}
+    documents[pack.folder / "README.md"] = _index(policies)
+    return documents
+
+
+def _index(policies: list[Policy]) -> str:
+    lines = [_NOTE, "", "# Policies", ""]
+    challenges = dict.fromkeys(policy.challenge for policy in policies)
+    for challenge in challenges:
+        lines += [
+            f"## {challenge.capitalize()}",
+            "",
+            "| policy | severity | platforms | profiles |",
+        ]
+        lines += ["|---|---|---|---|"]
+        lines += [_row(policy) for policy in policies if policy.challenge == challenge]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(policy: Policy) -> str:
+    data = policy.data
+    return (
+        f"| [{data.title}]({policy.id}/README.md) `{policy.id}` | {data.severity}"
+        f" | {', '.join(data.platforms)} | {', '.join(data.profiles)} |"
+    )
+
+
+def _policy_page(policy: Policy) -> str:
+    data = policy.data
+    lines = [_NOTE, "", f"# {data.title}", "", f"`{policy.id}`", ""]
+    lines += ["| severity | evidence | platforms | profiles | since |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {data.severity} | {data.evidence} | {', '.join(data.platforms)}"
+        f" | {', '.join(data.profiles)} | {data.since} |",
+        "",
+    ]
+    lines += ["## Why", "", data.why, "", "## How to fix", "", *_fixes(policy), ""]
+    for verdict, heading in (("failed", "Fails"), ("passed", "Passes")):
+        lines += _shortest(find_examples(policy), verdict, heading)  # type: ignore[arg-type]
+    lines += _settings(policy)
+    if data.references or data.standards:
+        lines += [
+            "## References",
+            "",
+            *(f"* {entry}" for entry in (*data.references, *data.standards)),
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _fixes(policy: Policy) -> list[str]:
+    fix = policy.data.fix
+    if isinstance(fix, str):
+        return [fix]
+    return [f"* **{platform}**: {text}" for platform, text in fix.items()]
+
+
+def _shortest(examples: list[Example], verdict: Verdict, heading: str) -> list[str]:
+    texts = [e.file.read_text() for e in examples if e.expectation == verdict]
+    return [f"## {heading}", "", "```yaml", min(texts, key=len).rstrip(), "```", ""]
+
+
+def _settings(policy: Policy) -> list[str]:
+    profiles = {name: policy.data.params | params for name, params in policy.data.profiles.items()}
+    if not any(profiles.values()):
+        return []
+    text = yaml.safe_dump(profiles, sort_keys=False).rstrip()
+    return ["## Parameters", "", "By profile:", "", "```yaml", text, "```", ""]

@@ -1,0 +1,133 @@
+"""How verdicts appear in pytest: passed, failed, skipped, error - never a traceback."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import BOUNDED, WEB
+
+
+def test_finding_fails_with_its_story(judge) -> None:
+    """A failure tells object, found, wanted, file:line, why and fix, without a traceback."""
+    result = judge()
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*resources/memory-limit on manifests:manifests*",
+            "*/memory-limit on manifests:manifests: 1 of 1 containers without a memory limit",
+            "Deployment shop/web, container app",
+            "  found   no memory limit",
+            "  wanted  a memory limit",
+            "  where   manifests/web.yaml:12*resources.limits.memory",
+            "why *",
+            "fix *",
+            "FAILED policies/resources/memory-limit/policy.yaml::*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*collection.py*")
+
+
+def test_pass(judge, manifests: Path) -> None:
+    """A target without findings passes, and the summary counts it."""
+    (manifests / "web.yaml").write_text(BOUNDED)
+
+    result = judge()
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*container policy*", "*resources*", "manifests:manifests*1P"])
+
+
+def test_nothing_to_judge_is_skipped(judge, manifests: Path) -> None:
+    """A policy with no object to judge is skipped and says that it judged none."""
+    (manifests / "web.yaml").write_text("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
+
+    result = judge("-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*not applicable: 0 containers to judge*"])
+
+
+def test_other_platform_is_skipped(judge) -> None:
+    """A policy for other platforms is skipped and says which."""
+    result = judge("-rs", policy="resources/pids-bounded")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*a policy for docker, compose, swarm, this is kubernetes*"])
+
+
+def test_could_not_look_is_an_error(judge, manifests: Path) -> None:
+    """A file that can't be read makes an error, not a pass, although the others have no finding."""
+    (manifests / "web.yaml").write_text(BOUNDED)
+    (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
+
+    result = judge()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*not evaluated: manifests/broken.yaml:2: *", "*could not look on*"]
+    )
+
+
+def test_findings_outweigh_gaps(judge, manifests: Path) -> None:
+    """Findings are reported even where something else could not be read, and the gap with them."""
+    (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
+
+    result = judge()
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["also not looked at: manifests/broken.yaml:2: *"])
+
+
+def test_unreadable_may_be_skipped(judge, manifests: Path) -> None:
+    """`--cp-unreadable=skip` turns "could not look" into a skip that says why."""
+    (manifests / "web.yaml").write_text(BOUNDED)
+    (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
+
+    result = judge("--cp-unreadable=skip", "-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*not evaluated: manifests/broken.yaml:2*"])
+
+
+def test_unreachable_target(pytester: pytest.Pytester) -> None:
+    """A target that can't be read makes every one of its policies an error with one line."""
+    result = pytester.runpytest("--cp-target=snapshot:none.json", "--cp-select=storage")
+
+    outcomes = result.parseoutcomes()
+    assert ["errors"] == [name for name in outcomes if name != "warnings"]
+    result.stdout.fnmatch_lines(["*none.json: No such file or directory*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_unreachable_may_be_skipped(pytester: pytest.Pytester) -> None:
+    """`--cp-unreachable=skip` skips the policies of a target that can't be read."""
+    result = pytester.runpytest(
+        "--cp-target=snapshot:none.json", "--cp-select=storage", "--cp-unreachable=skip"
+    )
+
+    assert 0 == result.ret
+    assert 0 == result.parseoutcomes().get("passed", 0)
+
+
+def test_twenty_findings_and_the_rest(judge, manifests: Path) -> None:
+    """At most twenty objects are listed; the rest is counted."""
+    documents = [WEB.replace("name: web,", f"name: web-{number},") for number in range(25)]
+    (manifests / "web.yaml").write_text("---".join(documents))
+
+    result = judge()
+
+    assert 20 == sum(line.startswith("  found") for line in result.outlines)
+    result.stdout.fnmatch_lines(["*25 of 25 containers*", "... and 5 more"])
+
+
+def test_terminal_escapes_are_shown(judge, manifests: Path) -> None:
+    """Control characters of an object's name reach the terminal escaped."""
+    text = WEB.replace("name: app", 'name: "app\\e[31mred"')
+    (manifests / "web.yaml").write_text(text)
+
+    result = judge()
+
+    assert "\x1b[31mred" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*container app\\x1b?31mred"])
