@@ -5,18 +5,20 @@ Collection does no I/O on targets, so that every xdist worker collects the same 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
-from pytest_containerpolicy.examples import Example, find_examples, problems
 from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.readings import Readings
 from pytest_containerpolicy.reports.text import describe, headline, printable
 from pytest_containerpolicy.verdicts import Result, evaluate
 from pytest_containerpolicy.waivers import Waiver
+
+if TYPE_CHECKING:
+    from pytest_containerpolicy.examples import Example
 
 ALLOWED = {"declared": "observe", "effective": "probe", "measured": "disrupt"}
 
@@ -138,6 +140,8 @@ class SelftestCollector(pytest.Collector):
     parent: PolicyCollector
 
     def collect(self) -> Iterator[pytest.Item]:
+        from pytest_containerpolicy.examples import find_examples
+
         policy = self.parent.policy
         for example in find_examples(policy):
             yield ExampleItem.from_parent(
@@ -148,13 +152,15 @@ class SelftestCollector(pytest.Collector):
 class ExampleItem(pytest.Item):
     """One example: its file name says which verdict must come out, its comments which findings."""
 
-    def __init__(self, *, policy: Policy, example: Example, **kwargs: Any) -> None:
+    def __init__(self, *, policy: Policy, example: "Example", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.policy = policy
         self.example = example
         self.add_marker("containerpolicy")
 
     def runtest(self) -> None:
+        from pytest_containerpolicy.examples import problems
+
         found = problems(self.policy, self.example)
         if found:
             raise PolicyFailed("\n".join((f"{self.example.file}: {found[0]}", *found[1:])))

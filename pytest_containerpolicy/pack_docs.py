@@ -1,21 +1,24 @@
-"""A pack's README files, generated from its policies and their shortest examples."""
+"""A pack's generated files: README pages from its policies, and the schema for editors."""
 
+import json
 from pathlib import Path
 
 import yaml
 
 from pytest_containerpolicy.examples import Example, find_examples
-from pytest_containerpolicy.policies import Pack, Policy, load_pack
+from pytest_containerpolicy.policies import Pack, Policy, json_schema, load_pack
 from pytest_containerpolicy.verdicts import Verdict
 
 _NOTE = "<!-- Generated from policy.yaml by `containerpolicy docs`; edit that file instead. -->"
 
 
 def pack_documents(pack: Pack) -> dict[Path, str]:
-    """Each README's path and text: one per policy, and the pack's index."""
+    """Each file's path and text: a page per policy, the pack's index, the JSON Schema."""
     policies = load_pack(pack)
     documents = {policy.folder / "README.md": _policy_page(policy) for policy in policies}
     documents[pack.folder / "README.md"] = _index(policies)
+    schema = json.dumps(json_schema(), indent=2)
+    documents[pack.folder / "policy.schema.json"] = f"{schema}\n"
     return documents
 
 

@@ -157,7 +157,8 @@ def _matches(selector: Selector, labels: Labels, complete: bool) -> bool | None:
 
 def _in_block(peer: Peer, addresses: Iterable[str]) -> bool | None:
     block, excepted = ip_network(peer.cidr), [ip_network(cidr) for cidr in peer.except_cidrs]
-    if block.prefixlen == 0 and not excepted:
+    # Everywhere, but for addresses such as the cloud's metadata service.
+    if block.prefixlen == 0 and not any(p.overlaps(e) for p in _PRIVATE for e in excepted):
         return True
     inside = {
         ip_address(address) in block and not any(ip_address(address) in part for part in excepted)

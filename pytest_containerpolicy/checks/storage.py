@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pytest_containerpolicy.checks.host_paths import is_under, real_path
 from pytest_containerpolicy.checks.registry import Violation, check
 from pytest_containerpolicy.model.paths import field_path
+from pytest_containerpolicy.model.quantities import human_seconds
 from pytest_containerpolicy.model.volume import (
     READ_WRITE_ONCE,
     READ_WRITE_ONCE_POD,
@@ -54,14 +55,14 @@ def _must_be_released(workload: Workload, claim: Claim) -> bool:
 
 def _why_it_hangs(workload: Workload, claim: Claim) -> str:
     deadline = workload.rollout.progress_deadline if workload.rollout else None
-    after = f" until progressDeadlineSeconds ({deadline:g})" if deadline else ""
+    report = f", counts as failed after {human_seconds(deadline)}" if deadline else ""
     start = (
         f"the new pod can't have {claim.ref.name} while the old one runs"
         if claim.for_one_pod
         else f"the new pod may land on another node, where {claim.ref.name} can't attach"
         " while the old one runs"
     )
-    return f"{start}: the rollout hangs{after} and {workload.name} stays on the old version"
+    return f"{start}: the rollout hangs{report}, and {workload.name} stays on the old version"
 
 
 def may_share_storage(workload: Workload) -> bool:

@@ -33,12 +33,12 @@ def has_timed_hook(workload: Workload) -> bool:
 
 
 @check(applies=keeps_running)
-def stops_gracefully(workload: Workload, at_least: float = 5) -> Iterator[Violation]:
-    """The grace period is `at_least` so long (seconds), and the stop signal can be handled."""
-    if workload.grace_period < at_least:
+def stops_gracefully(workload: Workload, at_least_seconds: float = 5) -> Iterator[Violation]:
+    """The grace period is at least `at_least_seconds`, and the stop signal can be handled."""
+    if workload.grace_period < at_least_seconds:
         yield Violation(
             found=f"grace period {human_seconds(workload.grace_period)}",
-            wanted=f"at least {human_seconds(at_least)}",
+            wanted=f"at least {human_seconds(at_least_seconds)}",
             path=field_path(workload, "grace_period"),
         )
     for container in workload.running_containers:
@@ -52,20 +52,20 @@ def stops_gracefully(workload: Workload, at_least: float = 5) -> Iterator[Violat
 
 
 @check(applies=has_timed_hook)
-def grace_covers_pre_stop(workload: Workload, drain: float = 5) -> Iterator[Violation]:
-    """The grace period holds the preStop hook and `drain` seconds after it.
+def grace_covers_pre_stop(workload: Workload, drain_seconds: float = 5) -> Iterator[Violation]:
+    """The grace period holds the preStop hook and `drain_seconds` after it.
 
     The kubelet takes the hook's time off the grace period and starts the hooks of all containers,
     native sidecars included, at once:
     https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/#hook-handler-execution
     """
     for container, seconds in _timed_hooks(workload):
-        if seconds + drain > workload.grace_period:
+        if seconds + drain_seconds > workload.grace_period:
             hook = f"preStop sleep {human_seconds(seconds)}" if seconds else "a preStop hook"
             yield Violation(
                 found=f"grace period {human_seconds(workload.grace_period)} with {hook}"
                 f" in container {container.name}",
-                wanted=f"at least {human_seconds(seconds + drain)}",
+                wanted=f"at least {human_seconds(seconds + drain_seconds)}",
                 path=field_path(workload, "grace_period"),
             )
 

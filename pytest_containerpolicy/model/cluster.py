@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_containerpolicy.model.workload import Workload
 
 Amount = int | str
+SYSTEM_NAMESPACE = "kube-system"
 _BLOCKING_EFFECTS = ("NoSchedule", "NoExecute")
 # The node controller sets and removes these: not-ready, unschedulable, disk-pressure, ...
 # https://kubernetes.io/docs/reference/labels-annotations-taints/
@@ -33,7 +34,7 @@ def amount_of(value: Amount, total: int, *, round_up: bool) -> int:
 
 
 class DisruptionBudget(Struct, eq=False, kw_only=True):
-    """A PodDisruptionBudget. `selector` None selects nothing, an empty one every pod (policy/v1)."""
+    """A PodDisruptionBudget. `selector` None selects nothing, an empty one every pod."""
 
     ref: ObjectRef
     model: "Model"

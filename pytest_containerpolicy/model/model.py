@@ -5,15 +5,14 @@ Relations are resolved once through indexes. Asking for what could not be read r
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.model.cluster import Autoscaler, Node, Quota
 from pytest_containerpolicy.model.container import Container
-from pytest_containerpolicy.model.network import Service
-from pytest_containerpolicy.model.refs import ObjectRef
+from pytest_containerpolicy.model.relations import Relation, Selecting
 from pytest_containerpolicy.model.selectors import Labels
 from pytest_containerpolicy.model.volume import StorageClass
 from pytest_containerpolicy.model.workload import Workload
@@ -22,13 +21,16 @@ from pytest_containerpolicy.targets.inventory import EVERY_KIND, Header, Unreada
 Noun = TypeVar("Noun")
 
 
-class _Selecting(Protocol):
-    ref: ObjectRef
-
-    def selects(self, labels: Labels) -> bool: ...
+SelectingNoun = TypeVar("SelectingNoun", bound=Selecting)
+_LabelsOf = Callable[[Workload], Iterable[Labels]]
 
 
-SelectingNoun = TypeVar("SelectingNoun", bound=_Selecting)
+def _template_labels(workload: Workload) -> Iterable[Labels]:
+    return (workload.labels,)
+
+
+def _pod_labels(workload: Workload) -> Iterable[Labels]:
+    return workload.label_sets
 
 
 class Model:
@@ -114,14 +116,35 @@ class Model:
         return next((c for c in self.all(StorageClass) if c.is_default), None)
 
     def selecting(self, noun: type[SelectingNoun], workload: Workload) -> tuple[SelectingNoun, ...]:
-        """The objects of a workload's namespace whose selector matches its pods."""
-        candidates = self.within(noun, workload.namespace)
-        return tuple(c for c in candidates if c.selects(workload.labels))
+        """The objects of a workload's namespace whose selector matches its template's labels."""
+        return self._selecting(noun, workload, _template_labels)
 
-    def selected_by(self, selecting: _Selecting) -> tuple[Workload, ...]:
+    def selecting_pods_of(
+        self, noun: type[SelectingNoun], workload: Workload
+    ) -> tuple[SelectingNoun, ...]:
+        """The objects of a workload's namespace whose selector matches any of its pods."""
+        return self._selecting(noun, workload, _pod_labels)
+
+    def selected_by(self, selecting: Selecting) -> tuple[Workload, ...]:
         """The workloads of its namespace whose pods a service, budget or policy selects."""
-        candidates = self.within(Workload, selecting.ref.namespace)
-        return tuple(w for w in candidates if any(map(selecting.selects, w.label_sets)))
+        self.require(Workload, selecting.ref.namespace)
+        relation = self._relation(type(selecting), selecting.ref.namespace, _pod_labels)
+        return relation.workloads_of[selecting]
+
+    def _selecting(
+        self, noun: type[SelectingNoun], workload: Workload, labels: _LabelsOf
+    ) -> tuple[SelectingNoun, ...]:
+        self.require(noun, workload.namespace)
+        relation = self._relation(noun, workload.namespace, labels)
+        return tuple(relation.selecting.get(workload, ()))  # type: ignore[arg-type]
+
+    def _relation(self, noun: type[Any], namespace: str, labels: _LabelsOf) -> Relation:
+        key = (noun, namespace, labels)
+        if key not in self._relations:
+            self._relations[key] = Relation(
+                self._by_namespace(noun)[namespace], self._by_namespace(Workload)[namespace], labels
+            )
+        return self._relations[key]
 
     def quota_used(self, quota: Quota, name: str) -> float | None:
         """How much of a quota is used, now or (from files) once every declared pod runs.
@@ -171,6 +194,10 @@ class Model:
 
     @cached_property
     def _namespace_indexes(self) -> "dict[type, defaultdict[str, list[Any]]]":
+        return {}
+
+    @cached_property
+    def _relations(self) -> dict[tuple[type, str, _LabelsOf], Relation]:
         return {}
 
     @cached_property

@@ -75,6 +75,7 @@ _DOCKER = {
     "user": "Config.User",
     "restart": "HostConfig.RestartPolicy.Name",
     "host_network": "HostConfig.NetworkMode",
+    "default_bridge": "HostConfig.NetworkMode",
     "networks": "NetworkSettings.Networks",
     "published_ports": "HostConfig.PortBindings",
     "fixed_name": "Name",
@@ -107,6 +108,7 @@ _COMPOSE_SERVICE = {
     "placement": "deploy.placement.constraints",
     "spread": "deploy.placement.preferences",
     "host_network": "network_mode",
+    "default_bridge": "network_mode",
     "networks": "networks",
     "published_ports": "ports",
     "fixed_name": "container_name",
@@ -117,6 +119,7 @@ _COMPOSE_SERVICE = {
     "rollout.settle": "deploy.update_config.delay",
     "rollout.failure_action": "deploy.update_config.failure_action",
     "rollout.monitor": "deploy.update_config.monitor",
+    "rollout.max_failure_ratio": "deploy.update_config.max_failure_ratio",
     "rollout.rollback_configured": "deploy.rollback_config",
 }
 _COMPOSE = {name: f"services.{{name}}.{path}" for name, path in _COMPOSE_SERVICE.items()}
@@ -153,6 +156,7 @@ _SWARM = {
     "rollout.settle": "Spec.UpdateConfig.Delay",
     "rollout.failure_action": "Spec.UpdateConfig.FailureAction",
     "rollout.monitor": "Spec.UpdateConfig.Monitor",
+    "rollout.max_failure_ratio": "Spec.UpdateConfig.MaxFailureRatio",
     "rollout.rollback_configured": "Spec.RollbackConfig",
 }
 _FIELDS: Mapping[str, Mapping[str, str]] = {

@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from pytest_containerpolicy.model.selectors import Labels, Requirement, Selector
 
-
 # What names one node: Kubernetes' label and field, Swarm's constraints.
 _NODE_NAMES = ("kubernetes.io/hostname", "metadata.name", "node.hostname", "node.id")
 

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class ObjectRef(Struct, frozen=True, kw_only=True):
-    """One object: kind, namespace and name in the platform's own words, and its file if it has one."""
+    """One object: kind, namespace and name in the platform's own words; its file if it has one."""
 
     kind: str
     name: str

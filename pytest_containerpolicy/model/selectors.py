@@ -58,7 +58,11 @@ class Selector(Struct, frozen=True):
         return not self.requirements
 
     def matches(self, labels: Labels) -> bool:
-        return all(requirement.matches(labels) for requirement in self.requirements)
+        # A loop, not all(): this is asked for every pair of selector and workload.
+        for requirement in self.requirements:  # noqa: SIM110
+            if not requirement.matches(labels):
+                return False
+        return True
 
     def __str__(self) -> str:
         return ", ".join(_text(requirement) for requirement in self.requirements) or "(everything)"

@@ -102,6 +102,7 @@ class Workload(Struct, eq=False, kw_only=True):
     placement: Placement = Placement()
     spread: tuple[Spread, ...] = ()
     pod_labels: tuple[Labels, ...] = ()
+    pod_addresses: tuple[str, ...] = ()
     host_network: bool = False
     default_bridge: bool = False
     shares_network_of: str = ""
@@ -218,8 +219,7 @@ class Workload(Struct, eq=False, kw_only=True):
     @property
     def services(self) -> tuple[Service, ...]:
         """The services of its namespace that select any of its pods. Raises `CannotLook`."""
-        candidates = self.model.within(Service, self.namespace)
-        return tuple(s for s in candidates if any(map(s.selects, self.label_sets)))
+        return self.model.selecting_pods_of(Service, self)
 
     @property
     def network_policies(self) -> tuple[NetworkPolicy, ...]:
@@ -281,7 +281,8 @@ class Workload(Struct, eq=False, kw_only=True):
         claim = self.model.get(Claim, volume.claim_name, self.namespace)
         if claim is None:
             raise CannotLook(
-                f"claim {self.namespace}/{volume.claim_name} of {self.ref} is not in {self.model.target}"
+                f"claim {self.namespace}/{volume.claim_name} of {self.ref}"
+                f" is not in {self.model.target}"
             )
         return claim
 

@@ -40,8 +40,22 @@ class Unreadable(Struct, frozen=True):
         return f"{subject}{self.reason}{needs}"
 
 
+class CustomResource(Struct, frozen=True, kw_only=True):
+    """An object of a kind that the model does not read: what it makes, its operator knows."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
 class Header(Struct, frozen=True, kw_only=True):
-    """What an inventory says of itself, besides its documents."""
+    """What an inventory says of itself, besides its documents.
+
+    `custom_resources` are those of files; live, what they made is there to be read.
+    """
 
     format: str = FORMAT
     target: str
@@ -54,6 +68,7 @@ class Header(Struct, frozen=True, kw_only=True):
     complete: bool = True
     notes: tuple[str, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    custom_resources: tuple[CustomResource, ...] = ()
 
 
 class _File(Struct):

@@ -148,7 +148,8 @@ def parse_targets(texts: Iterable[str]) -> tuple[Target, ...]:
     for target in map(parse_target, texts):
         if target.id in targets:
             raise TargetError(
-                f"{target.uri}: the same target as {targets[target.id].uri} ({target.id}): give it once"
+                f"{target.uri}: the same target as {targets[target.id].uri} ({target.id}):"
+                " give it once"
             )
         targets[target.id] = target
     return tuple(targets[name] for name in sorted(targets))
