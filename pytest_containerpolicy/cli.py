@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pytest_containerpolicy.errors import ContainerPolicyError, UsageError
 from pytest_containerpolicy.options import RUN_PLUGIN
@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 USAGE_ERROR = 4
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 (findings, or could not look) or 4 (usage)."""
-    options, rest = _parser().parse_known_args(arguments)
-    if rest and options.run is not audit:
-        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
-    options.rest = rest
+    own, passed_on = _split(list(sys.argv[1:] if arguments is None else arguments))
+    options = _parser().parse_args(own)
+    options.passed_on = passed_on
     try:
         return int(options.run(options))
     except ContainerPolicyError as error:
@@ -28,8 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
 
 
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The command's own arguments, and for `audit` pytest's: all from the first option on."""
+    if arguments[:1] != ["audit"]:
+        return arguments, []
+    options = (n for n, word in enumerate(arguments) if word.startswith("-"))
+    first = next((n for n in options if arguments[n] not in ("-h", "--help")), len(arguments))
+    return arguments[:first], arguments[first:]
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="containerpolicy",
         description="Judge containers by policies, from the real environment.",
     )
@@ -38,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "audit",
         help="judge targets, read-only; without a target what is found here",
-        epilog="Options of pytest and this plugin (--cp-profile, -k, --junitxml ...) pass through.",
+        usage="%(prog)s [TARGET ...] [OPTION ...]",
+        epilog="Options: those of pytest and this plugin (--cp-profile, -k, --junitxml ...)",
     )
     command.add_argument("targets", nargs="*", metavar="TARGET", help="a target URI")
     command.set_defaults(run=audit)
@@ -82,11 +97,12 @@ def audit(options: argparse.Namespace) -> int:
                 " manifests; name a target, such as k8s://CONTEXT or manifests:FOLDER"
             )
     # The user's own tests and addopts are not part of an audit; the ini's packs and waivers are.
-    arguments = [f"--rootdir={Path.cwd()}", "-o", "addopts=", "-p", "no:cacheprovider"]
+    arguments = [f"--rootdir={Path.cwd()}", "-o", "addopts=", "-o", "testpaths="]
+    arguments += ["-p", "no:cacheprovider"]
     # This package was imported before pytest could rewrite its asserts; it has none to rewrite.
     arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     arguments += [f"--cp-target={uri}" for uri in targets]
-    return int(pytest.main([*arguments, *options.rest], plugins=[_PoliciesOnly()]))
+    return int(pytest.main([*arguments, *options.passed_on], plugins=[_PoliciesOnly()]))
 
 
 class _PoliciesOnly:

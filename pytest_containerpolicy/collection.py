@@ -46,7 +46,7 @@ class PolicyCollector(pytest.Collector):
         if self.plugin.settings.selftest:
             yield SelftestCollector.from_parent(self, name="selftest")
             return
-        for target in self.plugin.readings.targets:
+        for target in self.plugin.targets_of(self.policy):
             yield TargetCollector.from_parent(self, name=target)
 
 
@@ -189,6 +189,17 @@ class PolicyPlugin:
         self.readings = readings
         self.waivers = waivers
         self._by_file = {policy.file: policy for policy in policies}
+
+    def targets_of(self, policy: Policy) -> list[str]:
+        """The targets that a policy may have something to say about.
+
+        What a snapshot holds is not known before it is read.
+        """
+        return [
+            target.id
+            for target in self.readings.targets.values()
+            if target.platform is None or target.platform in policy.data.platforms
+        ]
 
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector

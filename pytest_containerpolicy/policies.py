@@ -183,7 +183,7 @@ def select(
     wanted, unwanted = list(selected), list(ignored)
     for glob in (*wanted, *unwanted):
         if not any(matches(policy, glob) for policy in policies):
-            known = [policy.id for policy in policies]
+            known = {name for policy in policies for name in (policy.id, policy.challenge)}
             raise UsageError(f"no policy matches {glob!r}{suggestion(glob, known)}")
     least = SEVERITIES.index(min_severity)
     return [

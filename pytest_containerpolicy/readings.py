@@ -76,14 +76,12 @@ def _take(target: Target, timeouts: Timeouts) -> Inventory:
     started = time.perf_counter()
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
     inventory = target.read(timeouts)
-    if inventory.header.taken_at:
-        return inventory.with_header(replace(inventory.header, objects=len(inventory)))
-    header = replace(
-        inventory.header,
-        taken_at=taken_at,
-        seconds=round(time.perf_counter() - started, 3),
-        objects=len(inventory),
-    )
+    header = inventory.header
+    if header.taken_at:
+        return inventory
+    seconds = round(time.perf_counter() - started, 3)
+    objects = header.objects or len(inventory)
+    header = replace(header, taken_at=taken_at, seconds=seconds, objects=objects)
     return inventory.with_header(header)
 
 

@@ -32,7 +32,8 @@ class Run(PolicyPlugin):
     @property
     def args(self) -> list[str]:
         """The policy files, as pytest arguments."""
-        return [str(policy.file) for policy in self.policies]
+        judged = self.settings.selftest
+        return [str(p.file) for p in self.policies if judged or self.targets_of(p)]
 
     def pytest_report_header(self) -> str:
         settings = self.settings

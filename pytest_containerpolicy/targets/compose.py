@@ -5,9 +5,7 @@ compose:shop    compose:compose.yaml,compose.prod.yaml    compose://shop?context
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 
 from pytest_containerpolicy.errors import TargetError
 from pytest_containerpolicy.targets.compose_files import DEFAULT_FILES, read_project
@@ -42,14 +40,12 @@ class ComposeTarget(Target):
         return cls(uri.text, [Path(name) for name in names])
 
     def read(self, timeouts: Timeouts) -> Inventory:
-        started, taken_at = monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         reading = read_project(self.paths, os.environ)
         return Inventory(
             Header(
                 target=self.id,
                 platform="compose",
-                taken_at=taken_at,
-                seconds=round(monotonic() - started, 3),
+                objects=len(reading.project.services),
                 live=False,
                 notes=reading.notes,
             ),

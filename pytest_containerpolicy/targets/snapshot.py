@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from pytest_containerpolicy.errors import TargetError, Unreachable
 from pytest_containerpolicy.targets.inventory import Inventory
 from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts
@@ -13,7 +15,7 @@ class SnapshotTarget(Target):
     def __init__(self, uri: str, path: Path) -> None:
         self.uri = uri
         self.path = path
-        self.id = f"snapshot:{path.name}"
+        self.id = f"snapshot:{str(path).replace('::', ':')}"
 
     @classmethod
     def from_uri(cls, uri: TargetUri) -> "SnapshotTarget":
@@ -26,4 +28,7 @@ class SnapshotTarget(Target):
             content = self.path.read_bytes()
         except OSError as error:
             raise Unreachable(f"{self.path}: {error.strerror}") from None
-        return Inventory.from_bytes(content, str(self.path))
+        inventory = Inventory.from_bytes(content, str(self.path))
+        header = inventory.header
+        note = f"taken of {header.target} on {header.taken_at}"
+        return inventory.with_header(replace(header, target=self.id, notes=(note, *header.notes)))

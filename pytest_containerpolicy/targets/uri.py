@@ -18,6 +18,7 @@ from msgspec import Struct
 from pytest_containerpolicy.errors import TargetError
 from pytest_containerpolicy.targets.inventory import Inventory, Platform
 
+_FEW = 20
 _TARGETS = "pytest_containerpolicy.targets"
 SCHEMES = {
     "k8s": f"{_TARGETS}.kubernetes:KubernetesTarget",
@@ -104,11 +105,14 @@ class Target(ABC):
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:
-    """The nearest allowed word, and all of them: `; did you mean 'a'? (allowed: a, b)`."""
+    """The nearest allowed word, and all if they are few: `; did you mean 'a'? (allowed: a, b)`."""
     words = sorted(allowed)
     near = get_close_matches(word, words, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{hint} (allowed: {', '.join(words) or 'none'})"
+    if len(words) <= _FEW:
+        return f"{hint} (allowed: {', '.join(words) or 'none'})"
+    closest = get_close_matches(word, words, n=_FEW // 4, cutoff=0)
+    return f"{hint} (allowed: {', '.join(closest)} and {len(words) - len(closest)} more)"
 
 
 def split_uri(text: str) -> TargetUri:

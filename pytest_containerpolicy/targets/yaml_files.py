@@ -115,14 +115,17 @@ def parse_nodes(content: bytes, name: str) -> Iterator[Node]:
 def locate(file: str | Path, document_line: int, path: str) -> int:
     """The line of a field such as `spec.containers[0].image` of the document at a line.
 
+    The line of a Compose service lies within its document, and the path starts at that one's top.
     Of a field that is not there, the line of its nearest ancestor. The file is read again: this
     is for the few objects that something is said of.
     """
-    for root in _roots(str(file)):
+    roots = _roots(str(file))
+    for root in roots:
         for node in (root, *list_items(root)):
             if node.start_mark.line + 1 == document_line:
                 return line_of(node, path)
-    return document_line
+    above = [root for root in roots if root.start_mark.line < document_line]
+    return max(document_line, line_of(above[-1], path)) if above else document_line
 
 
 class _Loader(yaml.CSafeLoader):
