@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.measure import compare
+from tests.benchmarks.measure import PYTEST, compare
 
 PROJECTS = 50
 SERVICES = ("web", "api", "worker", "db", "cache", "proxy")
@@ -100,9 +100,7 @@ def main() -> None:
         commands = {
             "yardstick: bare parse": [_PYTHON, "-m", "tests.benchmarks.parse_yardstick", corpus],
             "read and model": [_PYTHON, "-c", _MODEL, *targets],
-            "whole pytest, all policies": [
-                *(_PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options),
-            ],
+            "whole pytest, all policies": [*PYTEST, *options],
         }
         compare(commands, Path(folder), rounds)
 

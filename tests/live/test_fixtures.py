@@ -9,7 +9,9 @@ from tests.testbed import Cluster, Engine, Swarm
 pytest_plugins = ["pytester"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMITED = "test -e /sys/fs/cgroup/memory.max && f=memory.max || f=memory/memory.limit_in_bytes; cat /sys/fs/cgroup/$f"
+LIMITED = (
+    "cd /sys/fs/cgroup; test -e memory.max && cat memory.max || cat memory/memory.limit_in_bytes"
+)
 
 
 def _target(cluster: Cluster) -> str:
@@ -80,7 +82,9 @@ def test_failing_test_gets_events_and_logs(
         metadata: {name: talker}
         spec:
           containers:
-            - {name: app, image: "testbed/busybox:1", command: [sh, -c, "echo I said so; sleep 600"]}
+            - name: app
+              image: testbed/busybox:1
+              command: [sh, -c, "echo I said so; sleep 600"]
         '''
 
         def test_broken(kube_namespace):

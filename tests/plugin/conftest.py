@@ -1,6 +1,7 @@
 """A small pack and a small target for tests of the plugin itself."""
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 import pytest_containerpolicy.run  # noqa: F401
 
 pytest_plugins = ["pytester"]
+
+Judge = Callable[..., pytest.RunResult]
+Write = Callable[[str], str]
 
 WEB = """
 apiVersion: apps/v1
@@ -38,7 +42,7 @@ def manifests(pytester: pytest.Pytester) -> Path:
 
 
 @pytest.fixture
-def judge(pytester: pytest.Pytester, manifests: Path):
+def judge(pytester: pytest.Pytester, manifests: Path) -> Judge:
     """Run pytest on the manifests with one policy, in this process."""
 
     def run(*args: str, policy: str = "resources/memory-limit") -> pytest.RunResult:
@@ -49,7 +53,7 @@ def judge(pytester: pytest.Pytester, manifests: Path):
 
 
 @pytest.fixture
-def waivers(pytester: pytest.Pytester):
+def waivers(pytester: pytest.Pytester) -> Write:
     """Write a waivers file and return its name."""
 
     def write(text: str) -> str:

@@ -30,7 +30,10 @@ def test_first_command_of_the_readme() -> None:
     assert {"storage", "networking", "resources", "upgrades"} == failed
     assert 1 == result.returncode
     assert "Traceback" not in result.stdout + result.stderr
-    for target in ("manifests:examples/01-shop/manifests", "k8s:testbed"):
+    for target in (
+        "manifests:examples/01-shop/manifests",
+        "snapshot:examples/01-shop/cluster.snapshot.json",
+    ):
         assert re.search(rf"^{target} .*\dF.*\dF.*\dF.*\dF", result.stdout, re.MULTILINE)
 
 
@@ -63,7 +66,8 @@ def test_gate() -> None:
     ("command", "passed"),
     [
         ("pytest --cp-selftest --cp-pack pack --cp-select security/image-pinned", True),
-        ("pytest --cp-target manifests:../01-shop/manifests --cp-pack pack --cp-select security", True),
+        ("pytest --cp-target manifests:../01-shop/manifests --cp-pack pack --cp-select"
+         " security", True),
         ("pytest --cp-target manifests:../01-shop/manifests --cp-pack pack --cp-select security"
          " --cp-profile strict", False),
     ],

@@ -1,15 +1,16 @@
 """Items behave as pytest users expect: ids, -k, -m, --lf, xdist, JUnit, header."""
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import BOUNDED
+from tests.plugin.conftest import BOUNDED, Judge
 
 ITEM = "policies/resources/memory-limit/policy.yaml::manifests:manifests::memory-limit"
 
 
-def test_item_id(judge) -> None:
+def test_item_id(judge: Judge) -> None:
     """An item's id is policy file, target and policy."""
     result = judge("--collect-only", "-q")
 
@@ -33,7 +34,7 @@ def test_collecting_reads_no_target(pytester: pytest.Pytester) -> None:
         (["-k", "manifests"], 1),
     ],
 )
-def test_selection(judge, args: list[str], selected: int) -> None:
+def test_selection(judge: Judge, args: list[str], selected: int) -> None:
     """`-k` knows id and title words, `-m` the challenge."""
     policy = "resources" if selected == 3 else "resources/memory-limit"
     result = judge("--collect-only", "-q", *args, policy=policy)
@@ -41,7 +42,7 @@ def test_selection(judge, args: list[str], selected: int) -> None:
     assert selected >= result.stdout.str().count("policy.yaml::") >= min(selected, 1)
 
 
-def test_last_failed(judge, pytester: pytest.Pytester) -> None:
+def test_last_failed(judge: Judge, pytester: pytest.Pytester) -> None:
     """`--lf` runs what failed, and a user's failing test beside it."""
     pytester.makepyfile("def test_own(): assert False\ndef test_fine(): pass")
     judge("test_last_failed.py", "--cp-select=resources/cpu-reserved").assert_outcomes(
@@ -53,7 +54,7 @@ def test_last_failed(judge, pytester: pytest.Pytester) -> None:
     result.assert_outcomes(failed=3)
 
 
-def test_junit(judge, pytester: pytest.Pytester) -> None:
+def test_junit(judge: Judge, pytester: pytest.Pytester) -> None:
     """JUnit carries the whole story, the policy's properties and what to do."""
     judge("--junitxml=report.xml")
 
@@ -71,7 +72,7 @@ def test_junit(judge, pytester: pytest.Pytester) -> None:
     assert "Set resources.limits.memory" in (properties["policy.fix"] or "")
 
 
-def test_xdist_reads_once(pytester: pytest.Pytester, manifests) -> None:
+def test_xdist_reads_once(pytester: pytest.Pytester, manifests: Path) -> None:
     """With xdist the verdicts are the same, and the closing section says what was read."""
     result = pytester.runpytest_subprocess(
         "-n2", "--cp-target=manifests:manifests", "--cp-select=resources", "-p", "xdist"
@@ -82,7 +83,7 @@ def test_xdist_reads_once(pytester: pytest.Pytester, manifests) -> None:
     result.stdout.fnmatch_lines(["*container policy*", "*manifests:manifests: 1 objects in *"])
 
 
-def test_two_targets(judge, pytester: pytest.Pytester) -> None:
+def test_two_targets(judge: Judge, pytester: pytest.Pytester) -> None:
     """Each target has an item of its own."""
     (pytester.path / "bounded.yaml").write_text(BOUNDED)
 
@@ -91,7 +92,7 @@ def test_two_targets(judge, pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1, failed=1)
 
 
-def test_user_tests_run_beside(judge, pytester: pytest.Pytester) -> None:
+def test_user_tests_run_beside(judge: Judge, pytester: pytest.Pytester) -> None:
     """Policies are added to the user's own tests, not put in their place."""
     pytester.makepyfile("def test_own(): pass")
 
@@ -100,7 +101,7 @@ def test_user_tests_run_beside(judge, pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1, failed=1)
 
 
-def test_pack_outside_the_rootdir(pytester: pytest.Pytester, manifests) -> None:
+def test_pack_outside_the_rootdir(pytester: pytest.Pytester, manifests: Path) -> None:
     """The shipped pack has stable ids although it stands outside the user's rootdir."""
     result = pytester.runpytest("--cp-target=manifests:manifests", "--collect-only", "-q")
 

@@ -1,9 +1,13 @@
 """Options, environment and ini: precedence, the header, and errors of usage."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.plugin.conftest import Judge
 
-def test_header_says_where_targets_come_from(judge) -> None:
+
+def test_header_says_where_targets_come_from(judge: Judge) -> None:
     """The header names the source of the targets, the profile and the level."""
     result = judge()
 
@@ -12,7 +16,7 @@ def test_header_says_where_targets_come_from(judge) -> None:
     )
 
 
-def test_ini_targets(pytester: pytest.Pytester, manifests) -> None:
+def test_ini_targets(pytester: pytest.Pytester, manifests: Path) -> None:
     """Targets of the ini file are judged once `--containerpolicy` asks for it."""
     pytester.makepyprojecttoml(
         """
@@ -29,7 +33,9 @@ def test_ini_targets(pytester: pytest.Pytester, manifests) -> None:
     result.stdout.fnmatch_lines(["*from ini containerpolicy_targets*"])
 
 
-def test_environment_beats_ini(pytester: pytest.Pytester, manifests, monkeypatch) -> None:
+def test_environment_beats_ini(
+    pytester: pytest.Pytester, manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The environment outweighs the ini file, the command line outweighs both."""
     pytester.makeini("[pytest]\ncontainerpolicy_targets = snapshot:ini.json")
     monkeypatch.setenv("CONTAINERPOLICY_TARGETS", "snapshot:environment.json")
@@ -78,7 +84,7 @@ def test_list(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*memory-reserved*")
 
 
-def test_level_gates_evidence(pytester: pytest.Pytester, manifests) -> None:
+def test_level_gates_evidence(pytester: pytest.Pytester, manifests: Path) -> None:
     """A policy that needs more permission than the level grants is not evaluated."""
     folder = pytester.path / "pack" / "resources" / "effective"
     folder.mkdir(parents=True)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import BOUNDED, WEB
+from pytest_containerpolicy.cli import main
+from tests.plugin.conftest import BOUNDED, WEB, Judge
 
 
-def test_finding_fails_with_its_story(judge) -> None:
+def test_finding_fails_with_its_story(judge: Judge) -> None:
     """A failure tells object, found, wanted, file:line, why and fix, without a traceback."""
     result = judge()
 
@@ -29,7 +30,7 @@ def test_finding_fails_with_its_story(judge) -> None:
     result.stdout.no_fnmatch_line("*collection.py*")
 
 
-def test_pass(judge, manifests: Path) -> None:
+def test_pass(judge: Judge, manifests: Path) -> None:
     """A target without findings passes, and the summary counts it."""
     (manifests / "web.yaml").write_text(BOUNDED)
 
@@ -39,7 +40,7 @@ def test_pass(judge, manifests: Path) -> None:
     result.stdout.fnmatch_lines(["*container policy*", "*resources*", "manifests:manifests*1P"])
 
 
-def test_nothing_to_judge_is_skipped(judge, manifests: Path) -> None:
+def test_nothing_to_judge_is_skipped(judge: Judge, manifests: Path) -> None:
     """A policy with no object to judge is skipped and says that it judged none."""
     (manifests / "web.yaml").write_text("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
 
@@ -49,15 +50,26 @@ def test_nothing_to_judge_is_skipped(judge, manifests: Path) -> None:
     result.stdout.fnmatch_lines(["*not applicable: 0 containers to judge*"])
 
 
-def test_other_platform_is_skipped(judge) -> None:
-    """A policy for other platforms is skipped and says which."""
-    result = judge("-rs", policy="resources/pids-bounded")
+def test_other_platforms_are_left_out(judge: Judge) -> None:
+    """A policy for other platforms has no item on a target whose platform is known."""
+    result = judge(policy="resources/pids-bounded")
+
+    assert 5 == result.ret
+
+
+def test_other_platform_of_a_snapshot_is_skipped(judge: Judge, pytester: pytest.Pytester) -> None:
+    """A snapshot's platform is known once it is read: then a policy for others is skipped."""
+    assert 0 == main(["snapshot", "manifests:manifests", "-o", "web.json"])
+
+    result = pytester.runpytest(
+        "--cp-target=snapshot:web.json", "--cp-select=resources/pids-bounded", "-rs"
+    )
 
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["*a policy for docker, compose, swarm, this is kubernetes*"])
 
 
-def test_could_not_look_is_an_error(judge, manifests: Path) -> None:
+def test_could_not_look_is_an_error(judge: Judge, manifests: Path) -> None:
     """A file that can't be read makes an error, not a pass, although the others have no finding."""
     (manifests / "web.yaml").write_text(BOUNDED)
     (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
@@ -70,7 +82,7 @@ def test_could_not_look_is_an_error(judge, manifests: Path) -> None:
     )
 
 
-def test_findings_outweigh_gaps(judge, manifests: Path) -> None:
+def test_findings_outweigh_gaps(judge: Judge, manifests: Path) -> None:
     """Findings are reported even where something else could not be read, and the gap with them."""
     (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
 
@@ -80,7 +92,7 @@ def test_findings_outweigh_gaps(judge, manifests: Path) -> None:
     result.stdout.fnmatch_lines(["also not looked at: manifests/broken.yaml:2: *"])
 
 
-def test_unreadable_may_be_skipped(judge, manifests: Path) -> None:
+def test_unreadable_may_be_skipped(judge: Judge, manifests: Path) -> None:
     """`--cp-unreadable=skip` turns "could not look" into a skip that says why."""
     (manifests / "web.yaml").write_text(BOUNDED)
     (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
@@ -111,7 +123,7 @@ def test_unreachable_may_be_skipped(pytester: pytest.Pytester) -> None:
     assert 0 == result.parseoutcomes().get("passed", 0)
 
 
-def test_twenty_findings_and_the_rest(judge, manifests: Path) -> None:
+def test_twenty_findings_and_the_rest(judge: Judge, manifests: Path) -> None:
     """At most twenty objects are listed; the rest is counted."""
     documents = [WEB.replace("name: web,", f"name: web-{number},") for number in range(25)]
     (manifests / "web.yaml").write_text("---".join(documents))
@@ -122,7 +134,7 @@ def test_twenty_findings_and_the_rest(judge, manifests: Path) -> None:
     result.stdout.fnmatch_lines(["*25 of 25 containers*", "... and 5 more"])
 
 
-def test_terminal_escapes_are_shown(judge, manifests: Path) -> None:
+def test_terminal_escapes_are_shown(judge: Judge, manifests: Path) -> None:
     """Control characters of an object's name reach the terminal escaped."""
     text = WEB.replace("name: app", 'name: "app\\e[31mred"')
     (manifests / "web.yaml").write_text(text)

@@ -4,6 +4,8 @@ from datetime import date, timedelta
 
 import pytest
 
+from tests.plugin.conftest import Judge, Write
+
 LATER = date.today() + timedelta(days=90)
 ENTRY = """
 - policy: resources/memory-limit
@@ -14,7 +16,7 @@ ENTRY = """
 """
 
 
-def test_waived_finding_passes(judge, waivers) -> None:
+def test_waived_finding_passes(judge: Judge, waivers: Write) -> None:
     """A waived finding passes; the run says how many were waived."""
     result = judge(f"--cp-waivers={waivers(ENTRY.format(until=LATER))}")
 
@@ -22,7 +24,7 @@ def test_waived_finding_passes(judge, waivers) -> None:
     result.stdout.fnmatch_lines(["waived: 1"])
 
 
-def test_expired_waiver_fails_again(judge, waivers) -> None:
+def test_expired_waiver_fails_again(judge: Judge, waivers: Write) -> None:
     """A finding whose waiver has expired fails again and says when it expired."""
     result = judge(f"--cp-waivers={waivers(ENTRY.format(until='2020-01-31'))}")
 
@@ -35,7 +37,7 @@ def test_expired_waiver_fails_again(judge, waivers) -> None:
     )
 
 
-def test_waiver_holds_on_its_last_day(judge, waivers) -> None:
+def test_waiver_holds_on_its_last_day(judge: Judge, waivers: Write) -> None:
     """The day named in `until` is the last one that a waiver holds."""
     result = judge(f"--cp-waivers={waivers(ENTRY.format(until=date.today()))}")
 
@@ -43,7 +45,7 @@ def test_waiver_holds_on_its_last_day(judge, waivers) -> None:
     result.stdout.fnmatch_lines(["waiver ends in 0 days: *owner ops*"])
 
 
-def test_unused_waiver_is_reported(judge, waivers) -> None:
+def test_unused_waiver_is_reported(judge: Judge, waivers: Write) -> None:
     """A waiver that covers no finding is reported with its place."""
     text = ENTRY.format(until=LATER).replace("shop/web", "shop/other")
 
@@ -66,7 +68,7 @@ def test_unused_waiver_is_reported(judge, waivers) -> None:
         (("- policy", "policy"), "*waivers.yaml*"),
     ],
 )
-def test_wrong_waivers(judge, waivers, change: tuple[str, str], message: str) -> None:
+def test_wrong_waivers(judge: Judge, waivers: Write, change: tuple[str, str], message: str) -> None:
     """A waivers file with an unknown id, a missing or a misspelt key ends the run at once."""
     text = ENTRY.format(until=LATER).replace(*change)
 

@@ -1,0 +1,143 @@
+"""Packs load strictly: an error names file, line, key, value found and what is allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from pytest_containerpolicy.errors import PackError, UsageError
+from pytest_containerpolicy.policies import (
+    Pack,
+    builtin_pack,
+    json_schema,
+    load_pack,
+    load_policy,
+    policy_files,
+    select,
+)
+
+POLICY = """\
+# a comment before the first key
+id: resources/small
+title: Small containers
+summary: that are not small
+severity: low
+platforms: [kubernetes]
+check: memory_limit_set
+params: {at_most: 1Gi}
+profiles:
+  baseline: {}
+  strict: {at_most: 256Mi}
+why: Because.
+fix: Make it small.
+"""
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    """A pack with one policy."""
+    folder = tmp_path / "resources" / "small"
+    folder.mkdir(parents=True)
+    (folder / "policy.yaml").write_text(POLICY)
+    return Pack("test", tmp_path)
+
+
+def _file(pack: Pack) -> Path:
+    return policy_files(pack)[0]
+
+
+def test_params_are_typed(pack: Pack) -> None:
+    """Params become the check's types, and a profile overrides them."""
+    assert {"at_most": 2**30} == load_policy(_file(pack), "test").params
+    assert {"at_most": 2**28} == load_policy(_file(pack), "test", "strict").params
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "words"),
+    [
+        (("severity: low", "severity: urgent"), 5, ["severity", "'urgent'", "info, low, medium"]),
+        (("severity:", "severty:"), 5, ["unknown key 'severty'", "did you mean 'severity'"]),
+        (("title: Small containers\n", ""), 2, ["key 'title' is missing"]),
+        (("title: Small", "title: 3 #"), 3, ["title", "found 3"]),
+        (("id: resources/small", "id: resources/tiny"), 2, ["'resources/tiny'", "/small'"]),
+        (("memory_limit_set", "memory_limt_set"), 7, ["'memory_limt_set'", "memory_limit_set"]),
+        (("{at_most: 1Gi}", "{at_mst: 1Gi}"), 8, ["at_mst", "at_most"]),
+        (("{at_most: 1Gi}", "{at_most: lots}"), 8, ["at_most", "'lots'"]),
+        (("platforms: [kubernetes]", "platforms: []"), 6, ["platforms", "[]"]),
+        (("platforms: [kubernetes]", "platforms: [nomad]"), 6, ["nomad"]),
+        (("why: Because.", "why: [a"), 13, ["policy.yaml"]),
+        (("why: Because.", "why: a\nwhy: b"), 13, ["why"]),
+    ],
+)  # fmt: skip
+def test_errors(pack: Pack, change: tuple[str, str], line: int, words: list[str]) -> None:
+    """A mistake in a policy is told in one line with file, line, key, value and the way out."""
+    file = _file(pack)
+    file.write_text(POLICY.replace(*change))
+
+    with pytest.raises(PackError) as caught:
+        load_policy(file, "test")
+
+    message = str(caught.value)
+    assert message.startswith(f"{file}:{line}:"), message
+    assert [] == [word for word in words if word not in message], message
+    assert "\n" not in message
+
+
+def test_ids_are_unique(pack: Pack) -> None:
+    """An alias that is another policy's id is refused."""
+    other = pack.folder / "resources" / "other"
+    other.mkdir()
+    text = POLICY.replace("/small", "/other") + "aliases: [resources/small]\n"
+    (other / "policy.yaml").write_text(text)
+
+    with pytest.raises(PackError, match="'resources/small' is already the name of"):
+        load_pack(pack)
+
+
+def test_a_challenge_must_exist(tmp_path: Path) -> None:
+    """A policy stands in a folder that is a challenge."""
+    folder = tmp_path / "speed" / "fast"
+    folder.mkdir(parents=True)
+    (folder / "policy.yaml").write_text(POLICY.replace("resources/small", "speed/fast"))
+
+    with pytest.raises(PackError, match=r"unknown challenge 'speed'.*upgrades"):
+        load_pack(Pack("test", tmp_path))
+
+
+def test_an_empty_pack_is_a_mistake(tmp_path: Path) -> None:
+    """A folder without policies is refused, not passed."""
+    with pytest.raises(PackError, match=r"no policy\.yaml in it"):
+        load_pack(Pack("test", tmp_path))
+
+
+def test_selection() -> None:
+    """Globs, challenges, severity and profile select; a glob that matches nothing is refused."""
+    policies = load_pack(builtin_pack())
+
+    def ids(**options: object) -> set[str]:
+        return {policy.id for policy in select(policies, **options)}  # type: ignore[arg-type]
+
+    assert {"resources/memory-limit"} == ids(selected=["*/memory-limit"])
+    assert ids(selected=["storage"]) == ids(selected=["storage/*"])
+    assert "resources/memory-limit" not in ids(ignored=["resources"])
+    assert "resources/swap-bounded" not in ids(min_severity="medium", profile="strict")
+    assert "resources/swap-bounded" not in ids()
+    assert "resources/swap-bounded" in ids(profile="strict")
+    assert {"resources/swap-bounded"} == ids(selected=["resources/swap-bounded"])
+    with pytest.raises(UsageError, match="no policy matches 'resources/memory-limits'"):
+        ids(selected=["resources/memory-limits"])
+
+
+def test_schema_accepts_the_shipped_policies() -> None:
+    """The shipped JSON Schema is the code's own and accepts every shipped policy."""
+    pack = builtin_pack()
+    shipped = json.loads((pack.folder / "policy.schema.json").read_text())
+    validator = Draft202012Validator(shipped)
+
+    assert json_schema() == shipped
+    for file in policy_files(pack):
+        assert [] == [
+            error.message for error in validator.iter_errors(yaml.safe_load(file.read_text()))
+        ]
