@@ -3,8 +3,9 @@
 Collection does no I/O on targets, so that every xdist worker collects the same items.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -29,6 +30,23 @@ class PolicyFailed(Exception):
 
 class NotEvaluated(Exception):
     """Could not look; raised in setup, so that pytest reports an error and not a failure."""
+
+
+class Story:
+    """What a report shows in place of a traceback: pytest's own shape of a representation.
+
+    The first line alone goes into the short summary and JUnit's `message`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.reprcrash = SimpleNamespace(message=text.partition("\n")[0])
+
+    def __str__(self) -> str:
+        return self.text
+
+    def toterminal(self, writer: Any) -> None:
+        writer.line(self.text)
 
 
 class PolicyCollector(pytest.Collector):
@@ -126,9 +144,7 @@ class PolicyItem(pytest.Item):
         raise NotEvaluated(text)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, PolicyFailed | NotEvaluated | ContainerPolicyError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        return _story(excinfo) or super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.policy.file, 0, f"{self.policy.id} on {self.target}"
@@ -166,9 +182,7 @@ class ExampleItem(pytest.Item):
             raise PolicyFailed("\n".join((f"{self.example.file}: {found[0]}", *found[1:])))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, PolicyFailed | ContainerPolicyError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        return _story(excinfo) or super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.example.file, 0, f"{self.policy.id} example {self.name}"
@@ -189,6 +203,16 @@ class PolicyPlugin:
         self.readings = readings
         self.waivers = waivers
         self._by_file = {policy.file: policy for policy in policies}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, Any, Any]:
+        """Show what ends an item in its setup as `repr_failure` shows what fails it."""
+        report = yield
+        if isinstance(item, PolicyItem) and call.excinfo and report.failed:
+            report.longrepr = _story(call.excinfo) or report.longrepr
+        return report
 
     def targets_of(self, policy: Policy) -> list[str]:
         """The targets that a policy may have something to say about.
@@ -218,6 +242,12 @@ class PolicyPlugin:
             policy=policy,
             plugin=self,
         )
+
+
+def _story(excinfo: pytest.ExceptionInfo[BaseException]) -> Story | None:
+    if isinstance(excinfo.value, PolicyFailed | NotEvaluated | ContainerPolicyError):
+        return Story(str(excinfo.value))
+    return None
 
 
 def _relative(file: Path, parent: pytest.Collector) -> str:
