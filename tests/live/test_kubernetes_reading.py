@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -95,14 +97,28 @@ def shop(namespace: Namespace) -> Namespace:
     return namespace
 
 
+@dataclass(frozen=True)
+class Observer:
+    """A service account that has exactly the role that users are given."""
+
+    kubeconfig: Path
+    user: str
+    token: str
+
+
 @pytest.fixture(scope="module")
-def observer(testbed_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The kubeconfig of a service account that has exactly the role that users are given."""
-    testbed_cluster.kubectl("apply", "-f", str(ROLE))
-    token = testbed_cluster.kubectl("-n", "containerpolicy", "create", "token", "observer")
+def observer(
+    testbed_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Observer]:
+    """The objects of examples/rbac under a name of this process's own."""
+    name = f"containerpolicy-{uuid.uuid4().hex[:8]}"
+    objects = ROLE.read_text().replace("containerpolicy", name)
+    testbed_cluster.kubectl("apply", "-f", "-", input=objects)
+    token = testbed_cluster.kubectl("-n", name, "create", "token", "observer").strip()
     folder = tmp_path_factory.mktemp("observer")
-    yield kubeconfig_for(testbed_cluster, folder, {"token": token.strip()})
-    testbed_cluster.kubectl("delete", "-f", str(ROLE))
+    kubeconfig = kubeconfig_for(testbed_cluster, folder, {"token": token})
+    yield Observer(kubeconfig, f"system:serviceaccount:{name}:observer", token)
+    testbed_cluster.kubectl("delete", "--wait=false", "-f", "-", input=objects)
 
 
 def test_everything_is_read(testbed_cluster: Cluster, shop: Namespace) -> None:
@@ -185,11 +201,11 @@ def test_values_that_may_be_secret_are_dropped(testbed_cluster: Cluster, shop: N
     assert [] == found
 
 
-def test_least_rights(testbed_cluster: Cluster, observer: Path, shop: Namespace) -> None:
+def test_least_rights(testbed_cluster: Cluster, observer: Observer, shop: Namespace) -> None:
     """The role in examples/rbac reads everything; nothing else is asked, no secret, no write."""
     before = testbed_cluster.audit_log.stat().st_size
-    inventory = read(observer)
-    events = audited(testbed_cluster, before, "system:serviceaccount:containerpolicy:observer")
+    inventory = read(observer.kubeconfig)
+    events = audited(testbed_cluster, before, observer.user)
     resources = {event["objectRef"]["resource"] for event in events if "objectRef" in event}
     assert ((), {kind.plural for kind in KINDS}) == (inventory.header.unreadable, resources)
     assert {"list"} == {event["verb"] for event in events if "objectRef" in event}
@@ -200,12 +216,12 @@ def test_least_rights(testbed_cluster: Cluster, observer: Path, shop: Namespace)
 
 
 def test_least_rights_in_a_namespace(
-    testbed_cluster: Cluster, observer: Path, shop: Namespace
+    testbed_cluster: Cluster, observer: Observer, shop: Namespace
 ) -> None:
     """The same role reads single namespaces, with get and list only."""
     before = testbed_cluster.audit_log.stat().st_size
-    inventory = read(observer, f"&namespace={shop.name}")
-    events = audited(testbed_cluster, before, "system:serviceaccount:containerpolicy:observer")
+    inventory = read(observer.kubeconfig, f"&namespace={shop.name}")
+    events = audited(testbed_cluster, before, observer.user)
     assert () == inventory.header.unreadable
     assert {"get", "list"} == {event["verb"] for event in events}
     assert "secrets" not in {event.get("objectRef", {}).get("resource") for event in events}
@@ -233,13 +249,12 @@ def test_the_role_is_what_is_read() -> None:
 
 def test_inside_a_pod(
     testbed_cluster: Cluster,
-    observer: Path,
+    observer: Observer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pod's own service account reads the cluster it runs in."""
-    user = yaml.safe_load(observer.read_text())["users"][0]["user"]
-    files = {"SERVICE_TOKEN_FILENAME": user["token"], "SERVICE_CERT_FILENAME": ca(testbed_cluster)}
+    files = {"SERVICE_TOKEN_FILENAME": observer.token, "SERVICE_CERT_FILENAME": ca(testbed_cluster)}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
         monkeypatch.setattr(incluster_config, name, str(tmp_path / name))
@@ -255,11 +270,14 @@ def ca(cluster: Cluster) -> str:
     return cluster.kubeconfig.with_name("ca.crt").read_text()
 
 
-def test_credential_plugin(testbed_cluster: Cluster, observer: Path, tmp_path: Path) -> None:
+def test_credential_plugin(testbed_cluster: Cluster, observer: Observer, tmp_path: Path) -> None:
     """A credential plugin's token opens the cluster."""
-    token = yaml.safe_load(observer.read_text())["users"][0]["user"]["token"]
     version = "client.authentication.k8s.io/v1"
-    credential = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": token}}
+    credential = {
+        "apiVersion": version,
+        "kind": "ExecCredential",
+        "status": {"token": observer.token},
+    }
     (tmp_path / "credential").write_text(json.dumps(credential))
     user = {"exec": {"apiVersion": version, "command": "cat", "args": ["credential"]}}
     assert () == read(kubeconfig_for(testbed_cluster, tmp_path, user)).header.unreadable
