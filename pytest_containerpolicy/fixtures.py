@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -64,8 +65,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             targets = parse_targets(_settings(metafunc.config).targets)
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
-        ids = [target.id for target in targets]
-        metafunc.parametrize("cp_target", targets, ids=ids, scope="session", indirect=True)
+        globs = [
+            glob for mark in metafunc.definition.iter_markers("cp_target") for glob in mark.args
+        ]
+        chosen = [
+            target
+            for target in targets
+            if not globs or any(fnmatchcase(target.id, glob) for glob in globs)
+        ]
+        ids = [target.id for target in chosen]
+        metafunc.parametrize("cp_target", chosen, ids=ids, scope="session", indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -33,7 +33,7 @@ _MARKERS = (
             "footprint",
         )
     ),
-    "cp_target(uri): the target that this test's container policy fixtures use",
+    "cp_target(glob, ...): run a test that requests cp_target only on targets with such ids",
 )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.compose_projects import project
 from tests.testbed import Cluster, Engine, Swarm
 
 pytest_plugins = ["pytester"]
@@ -226,3 +227,33 @@ def test_swarm_fixture(pytester: pytest.Pytester, testbed_swarm: Swarm) -> None:
     )  # fmt: skip
 
     assert {"passed": 1} == _user_tests(result)
+
+
+def test_compose_fixture(pytester: pytest.Pytester, testbed_engine: Engine, tmp_path: Path) -> None:
+    """A service of a running project is judged by what runs, not by its file."""
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {web: {image: testbed/pause:1, mem_limit: 32m}}\n")
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_containerpolicy import assert_policies
+        from pytest_containerpolicy.errors import UsageError
+
+        def test_service(compose_project):
+            web = compose_project.service("web")
+            assert 32 * 2**20 == web.declared.containers[0].memory_limit
+            assert_policies(web, "resources/memory-limit")
+            with pytest.raises(UsageError, match="did you mean 'web'"):
+                compose_project.service("wbe")
+        """
+    )
+
+    with project(testbed_engine, file) as running:
+        running.compose("up", "-d")
+        result = pytester.runpytest_subprocess(
+            "test_compose_fixture.py",
+            f"--cp-target=compose://{running.name}?host={testbed_engine.url}",
+            "--cp-select=resources/memory-limit",
+        )
+
+    assert {"passed": 2} == _user_tests(result)

@@ -21,7 +21,7 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_first_command_of_the_readme() -> None:
     """The README's main job judges the shop and names findings of all four challenges."""
-    block = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    block = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
     command = shlex.split(block.replace("\\\n", "").splitlines()[-1])
 
     result = _run(ROOT, "containerpolicy", *command[1:])

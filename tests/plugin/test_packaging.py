@@ -50,9 +50,7 @@ def test_wheel_brings_its_policies(installed: Path, tmp_path: Path) -> None:
 def _home(installed: Path) -> str:
     program = "import pytest_containerpolicy.policies as p; print(p.builtin_pack().folder)"
     command = [installed / "python", "-c", program]
-    return subprocess.run(
-        command, cwd=installed, capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.run(command, cwd=installed, capture_output=True, text=True, check=True).stdout
 
 
 def _count(output: str, outcome: str) -> int:

@@ -48,6 +48,16 @@ def _kubernetes_version() -> tuple[str, ...]:
     return tuple(f"{p}.{name}={value}" for p in packages for name, value in values.items())
 
 
+def _helm_version() -> tuple[str, ...]:
+    # Charts render differently by cluster version; unset, helm takes a cluster of 2020.
+    major, minor, _ = KUBERNETES.split(".")
+    return (
+        "helm.sh/helm/v3/internal/version.version=v3.22.0",
+        f"helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor={major}",
+        f"helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={minor}",
+    )
+
+
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _PLUGINS = "github.com/containernetworking/plugins/plugins"
 _MOBY = "github.com/moby/moby/v2"
@@ -115,4 +125,5 @@ RECIPES = (
             "sigs.k8s.io/kwok:kustomize/stage/pod/fast/pod-delete.yaml",
         ),
     ),
+    Recipe("helm", ("helm.sh/helm/v3/cmd/helm",), variables=_helm_version()),
 )

@@ -11,6 +11,7 @@ from pytest_containerpolicy.errors import PackError, UsageError
 from pytest_containerpolicy.policies import (
     Pack,
     builtin_pack,
+    find_pack,
     json_schema,
     load_pack,
     load_policy,
@@ -141,3 +142,38 @@ def test_schema_accepts_the_shipped_policies() -> None:
         assert [] == [
             error.message for error in validator.iter_errors(yaml.safe_load(file.read_text()))
         ]
+
+
+def test_pack_of_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Pack
+) -> None:
+    """A package's pack is found by its entry point, and its checks are registered."""
+    package = tmp_path / "installed" / "shop_policies"
+    metadata = tmp_path / "installed" / "shop_policies-1.0.dist-info"
+    folder = package / "resources" / "tiny"
+    for path in (folder, metadata):
+        path.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-policies\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[pytest_containerpolicy.packs]\nshop = shop_policies\n"
+    )
+    (package / "__init__.py").write_text(
+        "from collections.abc import Iterator\n"
+        "from pytest_containerpolicy import Violation, check\n"
+        "from pytest_containerpolicy.model.container import Container\n"
+        "@check()\n"
+        "def shop_tiny(container: Container) -> Iterator[Violation]:\n"
+        "    yield Violation(found='a', wanted='b')\n"
+    )
+    text = POLICY.replace("/small", "/tiny").replace("memory_limit_set", "shop_tiny")
+    (folder / "policy.yaml").write_text(
+        text.replace("{at_most: 1Gi}", "{}").replace("{at_most: 256Mi}", "{}")
+    )
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+
+    found = find_pack("shop", tmp_path)
+
+    assert Pack("shop", package) == found
+    assert ["resources/tiny"] == [policy.id for policy in load_pack(found)]
+    with pytest.raises(PackError, match="did you mean 'shop'"):
+        find_pack("shopp", tmp_path)
