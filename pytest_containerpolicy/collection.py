@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
-from pytest_containerpolicy.options import Settings
+from pytest_containerpolicy.options import LEVELS, Settings
 from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.readings import Readings
 from pytest_containerpolicy.reports.text import describe, headline, printable
@@ -21,7 +21,7 @@ from pytest_containerpolicy.waivers import Waiver
 if TYPE_CHECKING:
     from pytest_containerpolicy.examples import Example
 
-ALLOWED = {"declared": "observe", "effective": "probe", "measured": "disrupt"}
+NEEDED_LEVEL = {"declared": "observe", "effective": "probe", "measured": "disrupt"}
 
 
 class PolicyFailed(Exception):
@@ -118,8 +118,8 @@ class PolicyItem(pytest.Item):
 
     def _judge(self) -> Result:
         settings = self.plugin.settings
-        needed = ALLOWED[self.policy.data.evidence]
-        if list(ALLOWED.values()).index(needed) > list(ALLOWED.values()).index(settings.level):
+        needed = NEEDED_LEVEL[self.policy.data.evidence]
+        if LEVELS.index(needed) > LEVELS.index(settings.level):
             return self._not_evaluated(f"needs --cp-level={needed}, this run has {settings.level}")
         try:
             model = self.plugin.readings.model(self.target)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 
 _ON_PROBLEM = ("error", "skip")
-_LEVELS = ("observe", "probe", "disrupt")
+LEVELS = ("observe", "probe", "disrupt")
 _SEVERITIES = ("info", "low", "medium", "high", "critical")
 _PROFILES = ("baseline", "strict", "audit")
 
@@ -26,7 +26,7 @@ _OPTIONS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("waivers", "linelist", (), "a file of accepted findings"),
     ("min-severity", "string", _SEVERITIES, "only policies of this severity or higher"),
     ("profile", "string", _PROFILES, "how strict: baseline (default), strict or audit"),
-    ("level", "string", _LEVELS, "what the run may do: observe (default), probe or disrupt"),
+    ("level", "string", LEVELS, "what the run may do: observe (default), probe or disrupt"),
     ("unreachable", "string", _ON_PROBLEM, "a target that can't be read: error (default) or skip"),
     ("unreadable", "string", _ON_PROBLEM, "what may not be looked at: error (default) or skip"),
     ("timeout", "string", (), "seconds to wait for an answer (default 30)"),

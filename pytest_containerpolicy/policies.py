@@ -176,7 +176,7 @@ def select(
 ) -> list[Policy]:
     """The policies of a profile that match a glob of `selected`, and none of `ignored`.
 
-    A policy that `selected` names by its whole id is taken whatever the profile.
+    A policy that `selected` names by its whole id or alias is taken whatever the profile.
 
     Raises `UsageError` for a glob that matches no policy: a misspelt id must not read as a pass.
     """
@@ -185,11 +185,11 @@ def select(
         if not any(matches(policy, glob) for policy in policies):
             known = {name for policy in policies for name in (policy.id, policy.challenge)}
             raise UsageError(f"no policy matches {glob!r}{suggestion(glob, known)}")
-    least = SEVERITIES.index(min_severity)
+    least, wanted_names = SEVERITIES.index(min_severity), set(wanted)
     return [
         policy
         for policy in policies
-        if (profile in policy.data.profiles or policy.id in wanted)
+        if (profile in policy.data.profiles or wanted_names & {policy.id, *policy.data.aliases})
         and (not wanted or any(matches(policy, glob) for glob in wanted))
         and not any(matches(policy, glob) for glob in unwanted)
         and SEVERITIES.index(policy.data.severity) >= least

@@ -79,7 +79,7 @@ class Run(PolicyPlugin):
 
     def _closing_lines(self, results: Sequence[dict[str, str]]) -> list[str]:
         lines = [*terminal.table(results), *terminal.not_evaluated(results)]
-        lines += terminal.waived(results, self.waivers, date.today())
+        lines += terminal.waived(results, self.waivers, self.policies, date.today())
         for target in self.readings.targets:
             inventory = self.readings.already_read(target)
             if inventory is not None:

@@ -42,13 +42,15 @@ class Waiver(Struct, frozen=True):
     data: WaiverData
     place: str
 
+    def speaks_of(self, policy: Policy, target: str) -> bool:
+        """Whether it may cover findings of a policy on a target."""
+        return matches(policy, self.data.policy) and fnmatchcase(target, self.data.target)
+
     def covers(self, policy: Policy, target: str, finding: Finding) -> bool:
         """Whether it speaks of this finding, whatever the date."""
         names = (finding.subject, str(finding.ref))
-        return (
-            matches(policy, self.data.policy)
-            and fnmatchcase(target, self.data.target)
-            and any(fnmatchcase(name, self.data.object) for name in names)
+        return self.speaks_of(policy, target) and any(
+            fnmatchcase(name, self.data.object) for name in names
         )
 
     def is_expired(self, today: date) -> bool:

@@ -11,10 +11,12 @@ SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [
 
 
 def read_manifests(path: object) -> Inventory:
+    """What the target `manifests:PATH` reads."""
     return parse_target(f"manifests:{path}").read(Timeouts())
 
 
-def write_manifests(tmp_path: Path, **files: str) -> Path:
+def write_manifests(folder: Path, **files: str) -> Path:
+    """Write NAME.yaml for each argument; the folder."""
     for name, content in files.items():
-        (tmp_path / f"{name}.yaml").write_text(content)
-    return tmp_path
+        (folder / f"{name}.yaml").write_text(content)
+    return folder

@@ -72,8 +72,11 @@ def _on_some_nodes(workload: Workload) -> Iterator[Violation]:
 
 def _starts_first(workload: Workload) -> bool:
     """Whether a rollout goes on only once a new copy runs beside all the old ones."""
-    rollout = workload.rollout
-    return rollout is not None and rollout.max_surge > 0 and rollout.max_unavailable == 0
+    if workload.rollout is None:
+        return False
+    # With fewer copies than the most there may be, a node is free for the new one.
+    unavailable, surge = workload.rollout.resolved(workload.most_replicas or 0)
+    return surge > 0 and unavailable == 0
 
 
 def _copies_at_once(workload: Workload) -> int:

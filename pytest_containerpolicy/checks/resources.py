@@ -20,6 +20,7 @@ def memory_limit_set(container: Container, at_most: Bytes | None = None) -> Iter
     """A memory limit is declared, no higher than `at_most`."""
     limit, path = container.memory_limit, field_path(container, "memory_limit")
     if limit is None:
+        container.require_limit_ranges()
         yield Violation(found="no memory limit", wanted="a memory limit", path=path)
     elif at_most is not None and limit > at_most:
         yield Violation(
@@ -33,6 +34,7 @@ def memory_limit_set(container: Container, at_most: Bytes | None = None) -> Iter
 def cpu_limit_set(container: Container) -> Iterator[Violation]:
     """A CPU limit is declared."""
     if container.cpu_limit is None:
+        container.require_limit_ranges()
         path = field_path(container, "cpu_limit")
         yield Violation(found="no CPU limit", wanted="a CPU limit", path=path)
 
@@ -42,6 +44,7 @@ def memory_reserved(container: Container) -> Iterator[Violation]:
     """The scheduler, or the kernel under pressure, knows how much memory is needed at least."""
     if container.memory_request:
         return
+    container.require_limit_ranges()
     limit = container.memory_limit
     found = f"memory limit {human_bytes(limit)} without a reservation" if limit else "none reserved"
     path = field_path(container, "memory_request")
@@ -52,6 +55,7 @@ def memory_reserved(container: Container) -> Iterator[Violation]:
 def cpu_reserved(container: Container) -> Iterator[Violation]:
     """The scheduler knows how much CPU is needed at least."""
     if not container.cpu_request:
+        container.require_limit_ranges()
         path = field_path(container, "cpu_request")
         yield Violation(found="none reserved", wanted="CPU reserved", path=path)
 

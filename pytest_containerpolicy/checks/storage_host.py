@@ -63,10 +63,12 @@ def scratch_space_bounded(workload: Workload) -> Iterator[Violation]:
         if volume.kind not in ("emptyDir", "tmpfs") or volume.size_limit:
             continue
         users = [c for c in workload.containers if any(m.volume == volume for m in c.mounts)]
-        unlimited = [c.name for c in users if c.memory_limit is None]
+        unlimited = [c for c in users if c.memory_limit is None]
         if volume.in_memory and unlimited:
-            yield _unbounded_memory(volume, unlimited)
+            unlimited[0].require_limit_ranges()
+            yield _unbounded_memory(volume, [container.name for container in unlimited])
         if not volume.in_memory and not any(c.writable_layer_limit for c in workload.containers):
+            workload.containers[0].require_limit_ranges()
             yield Violation(
                 found=f"emptyDir {volume.name} without a sizeLimit, no container with an"
                 " ephemeral-storage limit",

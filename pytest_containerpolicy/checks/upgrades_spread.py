@@ -16,10 +16,9 @@ def is_restricted(workload: Workload) -> bool:
 
     Files seldom know nodes; a live environment always has some.
     """
-    knows_nodes = workload.model.is_live or bool(workload.model.all(Node))
     chosen = not workload.one_per_node and not workload.runs_to_completion
     rules = workload.placement.is_pinned or _blocking(workload) or _host_ports(workload)
-    return knows_nodes and chosen and bool(rules) and workload.most_replicas != 0
+    return workload.model.has_nodes and chosen and bool(rules) and workload.most_replicas != 0
 
 
 @check(applies=is_restricted)
@@ -28,7 +27,7 @@ def copies_can_be_placed(workload: Workload) -> Iterator[Violation]:
 
     Nodes count with their labels and taints, also while they are cordoned or not ready.
     """
-    nodes = [node for node in workload.model.nodes if node.suits(workload.placement)]
+    nodes = workload.suitable_nodes
     if not nodes:
         yield Violation(
             found=f"none of {len(workload.model.nodes)} nodes suits its placement",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.model.cluster import LimitRange
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.model.volume import Volume
@@ -120,6 +121,16 @@ class Container(Struct, eq=False, kw_only=True):
         if probe is None and self.image_gap and not self.health_disabled:
             raise CannotLook(self.image_gap)
         return probe
+
+    def require_limit_ranges(self) -> None:
+        """Raise `CannotLook` unless all was read that may give it limits and requests.
+
+        What admission has put into a running pod is in it already.
+        """
+        workload = self.workload
+        is_admitted = workload.kind == "Pod" and self.model.is_live
+        if workload.platform == "kubernetes" and not is_admitted:
+            self.model.require(LimitRange, workload.namespace)
 
     def mount_of(self, directory: str) -> Mount | None:
         """The mount that holds a directory: the deepest one at or above it."""

@@ -26,6 +26,8 @@ from pytest_containerpolicy.targets import kubernetes_workloads as workloads
 # What the API server scales by where an autoscaler names no metric.
 _DEFAULT_METRICS = (("cpu", ""),)
 
+_SCALED_GROUPS = ("apps", "argoproj.io")
+
 
 def disruption_budget(found: workloads.PodDisruptionBudget, model: Model) -> DisruptionBudget:
     """A PodDisruptionBudget (policy/v1)."""
@@ -51,12 +53,22 @@ def autoscaler(found: workloads.HorizontalPodAutoscaler, model: Model) -> Autosc
     return Autoscaler(
         ref=ref_of("HorizontalPodAutoscaler", found),
         model=model,
-        target_kind=target.kind,
+        target_kind=_scaled_kind(target),
         target_name=target.name,
         min_replicas=1 if spec.min_replicas is None else spec.min_replicas,
         max_replicas=spec.max_replicas,
         resource_metrics=_resource_metrics(spec) if spec.metrics else _DEFAULT_METRICS,
     )
+
+
+def _scaled_kind(target: workloads.WorkloadReference) -> str:
+    """The kind, with the API group where that is not the group of the kinds read here.
+
+    The controller looks for the target by group and kind, whatever the version: a missing
+    apiVersion, or the core group's, leads to no Deployment.
+    """
+    group = target.api_version.rpartition("/")[0]
+    return target.kind if group in _SCALED_GROUPS else f"{target.kind}.{group}"
 
 
 def _resource_metrics(spec: workloads.AutoscalerSpec) -> tuple[tuple[str, str], ...]:

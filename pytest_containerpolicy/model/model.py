@@ -72,10 +72,14 @@ class Model:
     def _containers(self) -> tuple[Container, ...]:
         return tuple(c for workload in self.all(Workload) for c in workload.containers)
 
+    def sources_of(self, noun: type) -> Sequence[str]:
+        """The kinds that a noun is built from."""
+        source = Workload if noun is Container and noun not in self._sources else noun
+        return self._sources.get(source, ())
+
     def gaps(self, noun: type, namespace: str | None = None) -> tuple[Unreadable, ...]:
         """What could not be read of a noun, in one namespace or anywhere."""
-        source = Workload if noun is Container and noun not in self._sources else noun
-        kinds = {EVERY_KIND, *self._sources.get(source, ())}
+        kinds = {EVERY_KIND, *self.sources_of(noun)}
         return tuple(
             gap
             for gap in self.header.unreadable
@@ -99,6 +103,11 @@ class Model:
         if found is None:
             self.require(noun, namespace or None)
         return found
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether there is anything to say of nodes: files seldom know any."""
+        return self.is_live or bool(self.all(Node) or self.gaps(Node))
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -146,13 +155,11 @@ class Model:
             )
         return self._relations[key]
 
-    def quota_used(self, quota: Quota, name: str) -> float | None:
+    def quota_used(self, quota: Quota, name: str) -> float:
         """How much of a quota is used, now or (from files) once every declared pod runs.
 
-        None for a quota that counts some pods only: which ones is not modelled.
+        From files that is the most there may be: which pods `scopes` leave out is not modelled.
         """
-        if quota.scopes:
-            return None
         if quota.used is not None:
             return quota.used.get(name, 0)
         workloads = self.within(Workload, quota.ref.namespace)

@@ -172,13 +172,20 @@ class Workload(Struct, eq=False, kw_only=True):
     def _effective(self, attribute: str) -> float:
         sidecars = peak = 0.0
         for container in self.containers:
-            amount = getattr(container, attribute) or 0
+            amount = self._amount(container, attribute)
             if container.role == "sidecar":
                 sidecars += amount
             elif container.role == "init":
                 peak = max(peak, sidecars + amount)
-        mains = sum(getattr(container, attribute) or 0 for container in self.main_containers)
+        mains = sum(self._amount(container, attribute) for container in self.main_containers)
         return max(peak, sidecars + mains)
+
+    @staticmethod
+    def _amount(container: Container, attribute: str) -> float:
+        amount: float | None = getattr(container, attribute)
+        if amount is None:
+            container.require_limit_ranges()
+        return amount or 0
 
     @property
     def written_volumes(self) -> tuple[Volume, ...]:
@@ -252,6 +259,11 @@ class Workload(Struct, eq=False, kw_only=True):
     def eligible_nodes(self) -> tuple[Node, ...]:
         """The nodes that its placement and their taints allow now. Raises `CannotLook`."""
         return tuple(node for node in self.model.nodes if node.admits(self.placement))
+
+    @property
+    def suitable_nodes(self) -> tuple[Node, ...]:
+        """The nodes that its placement and their taints allow at some time. Raises `CannotLook`."""
+        return tuple(node for node in self.model.nodes if node.suits(self.placement))
 
     @property
     def keeps_to_one_node(self) -> bool:

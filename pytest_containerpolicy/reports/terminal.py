@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from pytest_containerpolicy.policies import CHALLENGES
+from pytest_containerpolicy.policies import CHALLENGES, Policy
 from pytest_containerpolicy.reports.text import printable
 from pytest_containerpolicy.targets.inventory import Header
 from pytest_containerpolicy.waivers import Waiver
@@ -57,18 +57,32 @@ def _some(ids: Sequence[str]) -> str:
     return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
 
 
-def waived(results: Iterable[Properties], waivers: Sequence[Waiver], today: date) -> list[str]:
-    """How many findings were waived, which waivers end soon, have ended, or are of no use."""
+def waived(
+    results: Sequence[Properties],
+    waivers: Sequence[Waiver],
+    policies: Iterable[Policy],
+    today: date,
+) -> list[str]:
+    """How many findings were waived, which waivers end soon, have ended, or are of no use.
+
+    A run that judged nothing of what a waiver speaks of says nothing of its use.
+    """
     used = Counter(
         place for r in results for place in r.get("policy.waivers", "").split("\n") if place
     )
+    by_id = {policy.id: policy for policy in policies}
+    asked = [
+        (by_id[result["policy.id"]], result["policy.target"])
+        for result in results
+        if result["policy.verdict"] in ("passed", "failed")
+    ]
     lines = [f"waived: {used.total()}"] if used else []
     for waiver in waivers:
         data = waiver.data
         name = f"{data.policy} for {data.object} (owner {data.owner}, {waiver.place})"
         if waiver.is_expired(today):
             lines.append(f"waiver expired on {data.until}: {name}: findings fail again")
-        elif waiver.place not in used:
+        elif waiver.place not in used and any(waiver.speaks_of(*pair) for pair in asked):
             lines.append(f"waiver not used: {name}: remove it, or mend its policy or object")
         elif (data.until - today).days <= _SOON:
             lines.append(f"waiver ends in {(data.until - today).days} days: {name}")

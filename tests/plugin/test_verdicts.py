@@ -86,8 +86,12 @@ def test_could_not_look_is_an_error(judge: Judge, manifests: Path) -> None:
 def test_findings_outweigh_gaps(judge: Judge, manifests: Path) -> None:
     """Findings are reported even where something else could not be read, and the gap with them."""
     (manifests / "broken.yaml").write_text("a: [1\nb: 2\n")
+    text = WEB.replace(
+        "      containers:", "      terminationGracePeriodSeconds: 0\n      containers:"
+    )
+    (manifests / "web.yaml").write_text(text)
 
-    result = judge()
+    result = judge(policy="upgrades/stops-gracefully")
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["also not looked at: manifests/broken.yaml:2: *"])

@@ -55,6 +55,15 @@ def test_unused_waiver_is_reported(judge: Judge, waivers: Write) -> None:
     result.stdout.fnmatch_lines(["waiver not used: *waivers.yaml:2*"])
 
 
+def test_a_waiver_that_was_not_asked_is_not_unused(judge: Judge, waivers: Write) -> None:
+    """A run of other policies does not report a waiver as unused."""
+    result = judge(
+        f"--cp-waivers={waivers(ENTRY.format(until=LATER))}", policy="resources/cpu-reserved"
+    )
+
+    result.stdout.no_fnmatch_line("waiver not used*")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

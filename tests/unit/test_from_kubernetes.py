@@ -1,4 +1,4 @@
-"""The model of Kubernetes objects: API defaults, the cluster's own objects, what can't be known."""
+"""The model of Kubernetes objects: the network, quotas, and what can't be known."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import PackError, UsageError
 from pytest_containerpolicy.policies import (
@@ -129,6 +130,17 @@ def test_selection() -> None:
     assert {"resources/swap-bounded"} == ids(selected=["resources/swap-bounded"])
     with pytest.raises(UsageError, match="no policy matches 'resources/memory-limits'"):
         ids(selected=["resources/memory-limits"])
+
+
+def test_selection_by_alias() -> None:
+    """A former id takes a policy whatever the profile, as its id does."""
+    policies = load_pack(builtin_pack())
+    swap = next(policy for policy in policies if policy.id == "resources/swap-bounded")
+    data = replace(swap.data, aliases=("resources/swap",))
+
+    assert ["resources/swap-bounded"] == [
+        policy.id for policy in select([replace(swap, data=data)], selected=["resources/swap"])
+    ]
 
 
 def test_schema_accepts_the_shipped_policies() -> None:
