@@ -75,11 +75,14 @@ def no_default_bridge(workload: Workload) -> Iterator[Violation]:
 def database_not_exposed(container: Container) -> Iterator[Violation]:
     """Nothing outside the host or cluster can open a connection to a database."""
     workload = container.workload
+    _require_known_network(workload)
     if workload.host_network:
         yield _exposure("every port it opens is the host's", field_path(workload, "host_network"))
     elif published := [port for port in workload.published_ports if _leads_to(container, port)]:
         text = f"{port_text(published)} published{_address_text(published)}"
         yield _exposure(text, _ports_path(workload, published))
+    elif shared := [port for port in workload.shared_ports if not port.on_loopback]:
+        yield from _neighbours_exposure(container, shared)
     for service in workload.services:
         ports = [port for port in service.ports if serves(container, port)]
         if service.is_external and ports:
@@ -108,6 +111,20 @@ def serves(container: Container, port: ServicePort) -> bool:
         if any(port.target in (declared.number, declared.name) for declared in other.ports)
     ]
     return not declaring or container in declaring
+
+
+def _neighbours_exposure(container: Container, shared: list[PublishedPort]) -> Iterator[Violation]:
+    """What is published for the container whose network it shares leads to its own port, too."""
+    if not container.ports:
+        raise CannotLook(
+            f"whether {port_text(shared)}, published for the container whose network"
+            f" {container.workload.ref} shares, leads to it is not known: it declares no port"
+        )
+    own = {port.number for port in container.ports}
+    exposed = [port for port in shared if port.container_port in own]
+    if exposed:
+        text = f"{port_text(exposed)} published{_address_text(exposed)}, by way of a shared network"
+        yield _exposure(text, field_path(container.workload, "networks"))
 
 
 def _leads_to(container: Container, port: PublishedPort) -> bool:

@@ -14,14 +14,26 @@ _SERVICE = "service:"
 
 def network_mode(project: compose.Project, name: str) -> str:
     """The mode that decides on a service's network, that of the service whose network it shares."""
+    service = project.services.get(_holder(project, name))
+    return service.network_mode if service else ""
+
+
+def _holder(project: compose.Project, name: str) -> str:
+    """The service whose network it uses: mostly itself. Empty where they refer to each other."""
     seen = set()
     while name in project.services and name not in seen:
         seen.add(name)
         mode = project.services[name].network_mode
         if not mode.startswith(_SERVICE):
-            return mode
+            return name
         name = mode.removeprefix(_SERVICE)
     return ""
+
+
+def shared_ports(project: compose.Project, name: str) -> tuple[PublishedPort, ...]:
+    """The host's ports that lead to the service whose network it shares."""
+    holder = _holder(project, name)
+    return published_ports(project, holder) if holder not in ("", name) else ()
 
 
 def on_default_bridge(project: compose.Project, name: str) -> bool:

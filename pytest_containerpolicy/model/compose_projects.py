@@ -25,6 +25,7 @@ from pytest_containerpolicy.model.engine_networks import (
     on_host_network,
     published_ports,
     shared_network,
+    shared_ports,
 )
 from pytest_containerpolicy.model.from_engine import engine, host, named_volumes, networks
 from pytest_containerpolicy.model.model import Model
@@ -140,6 +141,7 @@ def _workload(
             replace(port, path=f"services.{service}.ports")
             for port in published_ports(first, surroundings)
         ),
+        shared_ports=shared_ports(first, surroundings),
         fixed_name=_fixed_name(first),
     )
     workload.containers = tuple(_containers(service, documents, workload, surroundings))

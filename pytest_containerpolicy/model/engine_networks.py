@@ -48,8 +48,8 @@ def shared_network(document: docker.Container) -> str:
 def published_ports(
     document: docker.Container, surroundings: Surroundings
 ) -> tuple[PublishedPort, ...]:
-    """The host's ports that lead to it; the host's network leaves nothing to publish."""
-    if on_host_network(document):
+    """The host's ports that lead to it; on the host's network and on none nothing is published."""
+    if document.host_config.network_mode in ("host", "none"):
         return ()
     host, default = document.host_config, _binding_address(document, surroundings.networks)
     bound = [
@@ -71,6 +71,16 @@ def published_ports(
             if (port.number, port.protocol) not in known
         ]
     return tuple(bound)
+
+
+def shared_ports(
+    document: docker.Container, surroundings: Surroundings
+) -> tuple[PublishedPort, ...]:
+    """The host's ports that lead to the container whose network it shares."""
+    holder = network_holder(document, surroundings)
+    if holder is None or holder is document:
+        return ()
+    return published_ports(holder, surroundings)
 
 
 def _binding_address(document: docker.Container, networks: Mapping[str, docker.Network]) -> str:

@@ -17,6 +17,7 @@ from pytest_containerpolicy.model.compose_networks import (
     network_mode,
     on_default_bridge,
     published_ports,
+    shared_ports,
 )
 from pytest_containerpolicy.model.compose_projects import build_running, recreation
 from pytest_containerpolicy.model.compose_services import build_container
@@ -99,6 +100,7 @@ def _workload(name: str, project: compose.Project, model: Model) -> Workload:
         shares_network_of=mode.removeprefix("container:") if mode.startswith("container:") else "",
         networks=_networks_of(service),
         published_ports=published_ports(project, name),
+        shared_ports=shared_ports(project, name),
         fixed_name=service.container_name,
     )
 

@@ -18,6 +18,7 @@ from pytest_containerpolicy.model.engine_networks import (
     on_host_network,
     published_ports,
     shared_network,
+    shared_ports,
 )
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.network import Network
@@ -127,6 +128,7 @@ def _workload(document: docker.Container, model: Model, surroundings: Surroundin
         shares_network_of="" if holder else shared_network(document),
         networks=networks_of(document),
         published_ports=published_ports(document, surroundings),
+        shared_ports=shared_ports(document, surroundings),
     )
     workload.containers = (build_container(document, workload, surroundings),)
     workload.volumes = tuple(mount.volume for mount in workload.containers[0].mounts)

@@ -26,7 +26,9 @@ def log_limit(driver: str, options: Mapping[str, object]) -> int | None:
     # The drivers take -1 for "without bound".
     if not size or size == "-1":
         return None
-    return _decimal_bytes(size) * int(str(settings.get("max-file") or 1))
+    limit = _decimal_bytes(size) * int(str(settings.get("max-file") or 1))
+    # The drivers refuse a size or a number of files that is not positive: it bounds nothing.
+    return limit if limit > 0 else None
 
 
 def _decimal_bytes(text: str) -> int:

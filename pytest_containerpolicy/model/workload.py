@@ -81,6 +81,8 @@ class Workload(Struct, eq=False, kw_only=True):
     `labels` are the template's; `pod_labels` are the sets that its pods really carry, to which
     controllers and the program itself add. `shares_network_of` names a container beyond this
     target whose network it shares: what reaches that one, and how, is not known here.
+    `shared_ports` are the ports of the host that lead to a container of this target whose network
+    it shares: which of the two answers on them is up to the programs.
     """
 
     ref: ObjectRef
@@ -108,6 +110,7 @@ class Workload(Struct, eq=False, kw_only=True):
     shares_network_of: str = ""
     networks: tuple[str, ...] = ()
     published_ports: tuple[PublishedPort, ...] = ()
+    shared_ports: tuple[PublishedPort, ...] = ()
     health_awaited: bool = False
     fixed_name: str = ""
     service_name: str = ""
