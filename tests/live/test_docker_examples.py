@@ -113,7 +113,8 @@ def containers(engine: Engine, content: Mapping[str, Any], example: Inventory) -
             content["containers"], example.documents("containers"), strict=True
         ):
             undo.callback(remove_volumes, api, document)
-            created = create_container(api, written, document, ids)
+            image = stand_in(api, written, document, undo)
+            created = create_container(api, written, document, ids, image)
             undo.callback(api.remove_container, created, v=True, force=True)
             ids[document.id or document.name] = created
             join(api, created, networks_of(document))
@@ -126,11 +127,29 @@ def networks_of(document: docker.Container) -> set[str]:
     return set((settings.networks if settings else None) or ())
 
 
+def stand_in(
+    api: Any, written: Mapping[str, Any], document: docker.Container, undo: ExitStack
+) -> str:
+    """The image of a container: one that exposes its ports, where only an image may do that."""
+    ports = written.get("Config", {}).get("ExposedPorts")
+    if not ports or not document.host_config.network_mode.startswith("container:"):
+        return IMAGE
+    source = api.create_container_from_config({"Image": IMAGE, "ExposedPorts": ports})["Id"]
+    image = str(api.commit(source)["Id"])
+    api.remove_container(source)
+    undo.callback(api.remove_image, image, force=True)
+    return image
+
+
 def create_container(
-    api: Any, written: Mapping[str, Any], document: docker.Container, ids: Mapping[str, str]
+    api: Any,
+    written: Mapping[str, Any],
+    document: docker.Container,
+    ids: Mapping[str, str],
+    image: str = IMAGE,
 ) -> str:
     """Create a container as an example writes it; its id."""
-    config, host = written.get("Config", {}), dict(written.get("HostConfig", {}))
+    config, host = dict(written.get("Config", {})), dict(written.get("HostConfig", {}))
     shared = document.host_config.network_mode.partition("container:")[2]
     if shared:
         host["NetworkMode"] = f"container:{ids[shared]}"
@@ -140,7 +159,9 @@ def create_container(
         for mount in document.mounts or ()
         if mount.type == "volume" and mount.name not in named
     }
-    body = {**config, "Image": IMAGE, "HostConfig": host}
+    if image != IMAGE:
+        del config["ExposedPorts"]
+    body = {**config, "Image": image, "HostConfig": host}
     body["Volumes"] = {**config.get("Volumes", {}), **declared}
     name = PREFIX + document.name.removeprefix("/")
     return str(api.create_container_from_config(body, name)["Id"])
