@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
-from pytest_containerpolicy.options import LEVELS, Settings
+from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.readings import Readings
 from pytest_containerpolicy.reports.text import describe, headline, printable
 from pytest_containerpolicy.verdicts import Result, evaluate
+from pytest_containerpolicy.vocabulary import LEVELS, Evidence, Level
 from pytest_containerpolicy.waivers import Waiver
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.examples import Example
 
-NEEDED_LEVEL = {"declared": "observe", "effective": "probe", "measured": "disrupt"}
+NEEDED_LEVEL: dict[Evidence, Level] = {
+    "declared": "observe",
+    "effective": "probe",
+    "measured": "disrupt",
+}
 
 
 class PolicyFailed(Exception):

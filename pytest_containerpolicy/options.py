@@ -7,14 +7,20 @@ the option table.
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
+from pytest_containerpolicy.vocabulary import (
+    LEVELS,
+    PROFILES,
+    SEVERITIES,
+    Level,
+    Profile,
+    Severity,
+)
+
 _ON_PROBLEM = ("error", "skip")
-LEVELS = ("observe", "probe", "disrupt")
-_SEVERITIES = ("info", "low", "medium", "high", "critical")
-_PROFILES = ("baseline", "strict", "audit")
 
 # option, ini type, choices, help. The ini key is the option's name with "containerpolicy_".
 _OPTIONS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
@@ -24,8 +30,8 @@ _OPTIONS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("select", "linelist", (), "only policies whose id matches this glob, or this challenge"),
     ("ignore", "linelist", (), "not the policies whose id matches this glob, or this challenge"),
     ("waivers", "linelist", (), "a file of accepted findings"),
-    ("min-severity", "string", _SEVERITIES, "only policies of this severity or higher"),
-    ("profile", "string", _PROFILES, "how strict: baseline (default), strict or audit"),
+    ("min-severity", "string", SEVERITIES, "only policies of this severity or higher"),
+    ("profile", "string", PROFILES, "how strict: baseline (default), strict or audit"),
     ("level", "string", LEVELS, "what the run may do: observe (default), probe or disrupt"),
     ("unreachable", "string", _ON_PROBLEM, "a target that can't be read: error (default) or skip"),
     ("unreadable", "string", _ON_PROBLEM, "what may not be looked at: error (default) or skip"),
@@ -45,9 +51,9 @@ class Settings:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     waivers: tuple[Path, ...] = ()
-    min_severity: Literal["info", "low", "medium", "high", "critical"] = "info"
-    profile: Literal["baseline", "strict", "audit"] = "baseline"
-    level: Literal["observe", "probe", "disrupt"] = "observe"
+    min_severity: Severity = "info"
+    profile: Profile = "baseline"
+    level: Level = "observe"
     skip_unreachable: bool = False
     skip_unreadable: bool = False
     timeout: float = 30.0

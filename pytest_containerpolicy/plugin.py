@@ -15,24 +15,14 @@ from pytest_containerpolicy.options import (
     is_active,
     make_settings,
 )
+from pytest_containerpolicy.vocabulary import CHALLENGES
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.run import Run
 
 _MARKERS = (
     "containerpolicy: a policy judged on a target",
-    *(
-        f"policy_{name}: a policy of the challenge {name}"
-        for name in (
-            "storage",
-            "networking",
-            "resources",
-            "upgrades",
-            "security",
-            "platform",
-            "footprint",
-        )
-    ),
+    *(f"policy_{name}: a policy of the challenge {name}" for name in CHALLENGES),
     "cp_target(glob, ...): run a test that requests cp_target only on targets with such ids",
 )
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,21 +19,16 @@ from pytest_containerpolicy.errors import PackError, UsageError
 from pytest_containerpolicy.targets.inventory import Platform
 from pytest_containerpolicy.targets.uri import suggestion
 from pytest_containerpolicy.targets.yaml_files import Document, load_documents
-
-Severity = Literal["info", "low", "medium", "high", "critical"]
-Profile = Literal["baseline", "strict", "audit"]
-Evidence = Literal["declared", "effective", "measured"]
-SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
-PROFILES: tuple[Profile, ...] = ("baseline", "strict", "audit")
-CHALLENGES = (
-    "storage",
-    "networking",
-    "resources",
-    "upgrades",
-    "security",
-    "platform",
-    "footprint",
+from pytest_containerpolicy.vocabulary import (
+    CHALLENGES,
+    EVIDENCE,
+    PROFILES,
+    SEVERITIES,
+    Evidence,
+    Profile,
+    Severity,
 )
+
 ENTRY_POINTS = "pytest_containerpolicy.packs"
 POLICY_FILE = "policy.yaml"
 Sentence = Annotated[str, Meta(min_length=1)]
@@ -252,5 +247,5 @@ def _explain(file: Path, message: str, document: Document) -> str:
 
 
 def _allowed(key: str) -> str:
-    values = {"severity": SEVERITIES, "evidence": Evidence.__args__}.get(key, ())  # type: ignore[attr-defined]
+    values = {"severity": SEVERITIES, "evidence": EVIDENCE}.get(key, ())
     return f" (allowed: {', '.join(values)})" if values else ""

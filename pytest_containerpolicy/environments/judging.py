@@ -11,7 +11,6 @@ from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.refs import ObjectRef
 from pytest_containerpolicy.policies import (
     Policy,
-    Profile,
     builtin_pack,
     load_pack,
     matches,
@@ -21,6 +20,7 @@ from pytest_containerpolicy.readings import take_inventory
 from pytest_containerpolicy.reports.text import describe
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target, suggestion
 from pytest_containerpolicy.verdicts import Result, evaluate
+from pytest_containerpolicy.vocabulary import Profile
 
 _WRONG = ("failed", "not evaluated")
 

@@ -27,7 +27,7 @@ from pytest_containerpolicy.model.engine_networks import (
     shared_network,
     shared_ports,
 )
-from pytest_containerpolicy.model.from_engine import engine, host, named_volumes, networks
+from pytest_containerpolicy.model.from_engine import SOURCES, engine, host, named_volumes, networks
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.network import Network
 from pytest_containerpolicy.model.refs import ObjectRef
@@ -36,18 +36,10 @@ from pytest_containerpolicy.model.workload import Rollout, Workload
 from pytest_containerpolicy.targets import docker_documents as docker
 from pytest_containerpolicy.targets.inventory import Inventory
 
-_SOURCES: dict[type, tuple[str, ...]] = {
-    Workload: ("containers", "volumes", "networks", "images"),
-    NamedVolume: ("volumes",),
-    Network: ("networks",),
-    Engine: ("info",),
-    Node: ("info",),
-}
-
 
 def build_running(inventory: Inventory) -> Model:
     """The model of what runs of a project."""
-    model = Model(inventory.header, _SOURCES)
+    model = Model(inventory.header, SOURCES)
     renamed = _with_own_volume_names(inventory)
     surroundings = Surroundings.of(renamed)
     model.fill(

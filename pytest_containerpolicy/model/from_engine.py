@@ -28,7 +28,7 @@ from pytest_containerpolicy.model.workload import Rollout, Workload
 from pytest_containerpolicy.targets import docker_documents as docker
 from pytest_containerpolicy.targets.inventory import Inventory
 
-_SOURCES: dict[type, tuple[str, ...]] = {
+SOURCES: dict[type, tuple[str, ...]] = {
     # Volumes decide where a container's data lives, networks where its ports are bound.
     Workload: ("containers", "volumes", "networks", "images"),
     NamedVolume: ("volumes",),
@@ -41,7 +41,7 @@ _ROLLOUT = Rollout(strategy="recreate", order="stop-first", max_unavailable=1, m
 
 def build(inventory: Inventory) -> Model:
     """The model of a Docker engine's inventory."""
-    model = Model(inventory.header, _SOURCES)
+    model = Model(inventory.header, SOURCES)
     surroundings = Surroundings.of(inventory)
     model.fill(
         {

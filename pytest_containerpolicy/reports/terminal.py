@@ -7,9 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from pytest_containerpolicy.policies import CHALLENGES, Policy
+from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.reports.text import printable
 from pytest_containerpolicy.targets.inventory import Header
+from pytest_containerpolicy.vocabulary import CHALLENGES
 from pytest_containerpolicy.waivers import Waiver
 
 LETTERS = {"failed": "F", "passed": "P", "not applicable": "S", "not evaluated": "?"}

@@ -13,8 +13,8 @@ from docker.errors import ImageNotFound
 from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
+from tests.compose_reference import BINARY, ENVIRONMENT
 from tests.testbed import Engine
-from tests.unit.compose_reference import BINARY, ENVIRONMENT
 
 STAND_IN = "testbed/pause:1"
 

@@ -15,9 +15,9 @@ from pytest_containerpolicy.model.volume import NamedVolume
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.compose_files import read_project
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
+from tests.compose_reference import ENVIRONMENT, noun_values
 from tests.live.compose_projects import Project, project, stand_ins
 from tests.testbed import Engine
-from tests.unit.compose_reference import ENVIRONMENT, noun_values
 
 POLICIES = Path(__file__).parents[2] / "policies"
 EXAMPLES = sorted(POLICIES.rglob("*.compose.yaml"))

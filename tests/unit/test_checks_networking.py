@@ -14,8 +14,9 @@ from pytest_containerpolicy.examples import find_examples, read_example
 from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.network import Peer, PolicyRule
-from pytest_containerpolicy.policies import Profile, builtin_pack, load_policy
+from pytest_containerpolicy.policies import builtin_pack, load_policy
 from pytest_containerpolicy.verdicts import Result, evaluate
+from pytest_containerpolicy.vocabulary import Profile
 from tests.kubernetes_values import model_of
 
 PACK = builtin_pack()

@@ -5,7 +5,7 @@ import mmap
 from importlib.resources import files
 from typing import Any
 
-from tests.unit.compose_reference import BINARY
+from tests.compose_reference import BINARY
 
 _START = b'{\n  "$schema": "https://json-schema.org/draft-07/schema",\n  "$id": "compose_spec.json"'
 _REMARKS = ("$schema", "$id", "$comment", "default", "deprecated", "description", "title")

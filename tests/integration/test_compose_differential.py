@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_containerpolicy.errors import UsageError
 from pytest_containerpolicy.targets.compose_files import read_project
-from tests.unit.compose_generator import projects
-from tests.unit.compose_reference import ENVIRONMENT, Rejected, compose_config, model_values
+from tests.compose_generator import projects
+from tests.compose_reference import ENVIRONMENT, Rejected, compose_config, model_values
 
 RECORDED = Path(__file__).with_name("recorded") / "compose"
 POLICIES = Path(__file__).parents[2] / "policies"

@@ -1,0 +1,1 @@
+"""Several parts together, and real programs and sockets on loopback: seconds, not milliseconds."""
