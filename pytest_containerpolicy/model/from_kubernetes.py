@@ -27,7 +27,7 @@ from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.kubernetes_running_pods import RunningPods
 from pytest_containerpolicy.model.kubernetes_templates import template_holders
 from pytest_containerpolicy.model.model import Model
-from pytest_containerpolicy.model.network import NetworkPolicy, Route, Service
+from pytest_containerpolicy.model.network import EndpointSlice, NetworkPolicy, Route, Service
 from pytest_containerpolicy.model.volume import Claim, PersistentVolume, StorageClass
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.inventory import Inventory, Unreadable
@@ -41,6 +41,7 @@ SOURCES: dict[type, tuple[str, ...]] = {
     # What a LimitRange gives a container is as good as its own.
     Container: (*_WORKLOADS, "limitranges"),
     Service: ("services",),
+    EndpointSlice: ("endpointslices",),
     Route: ("ingresses", "httproutes"),
     NetworkPolicy: ("networkpolicies",),
     DisruptionBudget: ("poddisruptionbudgets",),
@@ -105,6 +106,7 @@ class _Builder:
     def _network(self) -> dict[type, list[Any]]:
         return {
             Service: self._with_model("services", network.service),
+            EndpointSlice: self._each("endpointslices", network.endpoint_slice),
             Route: self._with_model("ingresses", network.ingress)
             + self._with_model("httproutes", network.http_route),
             NetworkPolicy: self._with_model("networkpolicies", network.network_policy),

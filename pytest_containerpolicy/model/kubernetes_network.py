@@ -8,6 +8,7 @@ from pytest_containerpolicy.model.kubernetes_values import ref_of, selector_of
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.network import (
     Backend,
+    EndpointSlice,
     NetworkPolicy,
     Peer,
     PolicyPort,
@@ -18,6 +19,8 @@ from pytest_containerpolicy.model.network import (
 )
 from pytest_containerpolicy.model.selectors import Selector
 from pytest_containerpolicy.targets import kubernetes_workloads as workloads
+
+_SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 def service(found: workloads.Service, model: Model) -> Service:
@@ -34,6 +37,18 @@ def service(found: workloads.Service, model: Model) -> Service:
         external_traffic_policy=spec.external_traffic_policy or "Cluster",
         cluster_ip=_address(spec.cluster_ip),
         external_ips=tuple(spec.external_ips or ()),
+    )
+
+
+def endpoint_slice(found: workloads.EndpointSlice) -> EndpointSlice:
+    """An EndpointSlice; an address whose readiness is unknown counts as ready, as the API says."""
+    addresses = found.endpoints or ()
+    conditions = [endpoint.conditions for endpoint in addresses]
+    return EndpointSlice(
+        ref=ref_of("EndpointSlice", found),
+        service=(found.metadata.labels or {}).get(_SERVICE_LABEL, ""),
+        ready=sum(condition is None or condition.ready is not False for condition in conditions),
+        total=len(conditions),
     )
 
 

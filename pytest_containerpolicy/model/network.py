@@ -78,9 +78,29 @@ class Service(Struct, eq=False, kw_only=True):
         return self.model.selected_by(self)
 
     @property
+    def ready_endpoints(self) -> int | None:
+        """How many ready addresses are behind it now; None for files, which know none.
+
+        Raises `CannotLook` if endpoint slices could not be read.
+        """
+        slices = self.model.within(EndpointSlice, self.ref.namespace)
+        if not self.model.is_live:
+            return None
+        return sum(s.ready for s in slices if s.service == self.ref.name)
+
+    @property
     def is_external(self) -> bool:
         """Whether it is reachable from outside the cluster."""
         return self.type in ("NodePort", "LoadBalancer") or bool(self.external_ips)
+
+
+class EndpointSlice(Struct, eq=False, kw_only=True):
+    """Some of the addresses behind a Service of the same namespace: `ready` of `total`."""
+
+    ref: ObjectRef
+    service: str
+    ready: int = 0
+    total: int = 0
 
 
 class Backend(Struct, frozen=True):

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from kubernetes.config import incluster_config
 
+from pytest_containerpolicy.model.build import build_model
+from pytest_containerpolicy.model.network import Service
 from pytest_containerpolicy.targets.kubernetes_documents import KINDS
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.conftest import Namespace
@@ -281,3 +283,12 @@ def test_credential_plugin(testbed_cluster: Cluster, observer: Observer, tmp_pat
     (tmp_path / "credential").write_text(json.dumps(credential))
     user = {"exec": {"apiVersion": version, "command": "cat", "args": ["credential"]}}
     assert () == read(kubeconfig_for(testbed_cluster, tmp_path, user)).header.unreadable
+
+
+def test_ready_endpoints(testbed_cluster: Cluster) -> None:
+    """A service knows how many ready addresses are behind it now."""
+    model = build_model(read(testbed_cluster.kubeconfig))
+    dns = model.get(Service, "kube-dns", "kube-system")
+
+    assert dns is not None
+    assert 2 == dns.ready_endpoints

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_containerpolicy.model.cluster import Autoscaler, LimitRange, Quota
 from pytest_containerpolicy.model.container import Container
@@ -150,3 +151,41 @@ def _leads(item: Any, path: str) -> bool:
         except (KeyError, IndexError):
             return False
     return True
+
+
+def test_ready_endpoints_are_counted_over_slices() -> None:
+    """Ready addresses add up over a service's slices; unknown readiness counts as ready."""
+    text = """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-a, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints:
+  - {addresses: [10.0.0.1], conditions: {ready: true}}
+  - {addresses: [10.0.0.2], conditions: {ready: false}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-b, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv6
+endpoints: [{addresses: ["fd00::1"]}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: other, namespace: shop, labels: {kubernetes.io/service-name: other}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.3], conditions: {ready: true}}]
+"""
+    file_model = model_of_text(text)
+    (service,) = file_model.all(Service)
+
+    assert service.ready_endpoints is None
+
+    file_model.header = replace(file_model.header, live=True)
+
+    assert 2 == service.ready_endpoints
