@@ -15,6 +15,7 @@ from pytest_containerpolicy.model.refs import ObjectRef
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.readings import take_inventory
 from pytest_containerpolicy.targets.kubernetes import KubernetesTarget
+from pytest_containerpolicy.targets.kubernetes_failures import RequestFailed
 from pytest_containerpolicy.targets.uri import Timeouts, suggestion
 from pytest_containerpolicy.targets.yaml_files import load_documents, parse_documents
 
@@ -125,19 +126,31 @@ class KubernetesNamespace:
             )
 
     def wait_ready(self, seconds: float = 60) -> None:
-        """Wait until every pod of the namespace is ready (or has succeeded).
+        """Wait until every controller has the pods it wants, and all are ready (or have succeeded).
 
-        Raises `TimeoutError` that names the pods that are not.
+        Raises `TimeoutError` that names what is not.
         """
         deadline = time.monotonic() + seconds
-        while True:
-            waiting = [pod for pod in self.pods() if not _is_ready(pod)]
-            if not waiting and self.pods():
-                return
+        while waiting := [*self._unfinished(), *self._not_ready()]:
             if time.monotonic() > deadline:
-                names = ", ".join(pod["metadata"]["name"] for pod in waiting) or "no pod at all"
+                names = ", ".join(waiting)
                 raise TimeoutError(f"namespace {self.name}: not ready after {seconds:g} s: {names}")
             time.sleep(0.3)
+
+    def _unfinished(self) -> list[str]:
+        """The controllers that have not seen their latest version, or want more ready pods."""
+        return [
+            f"{plural}/{found['metadata']['name']}"
+            for plural in ("deployments", "statefulsets", "daemonsets")
+            for found in _items(self.cluster, f"/apis/apps/v1/namespaces/{self.name}/{plural}")
+            if not _is_rolled_out(found)
+        ]
+
+    def _not_ready(self) -> list[str]:
+        pods = self.pods()
+        if not pods:
+            return ["no pod at all"]
+        return [f"pod {pod['metadata']['name']}" for pod in pods if not _is_ready(pod)]
 
     def pods(self) -> list[dict[str, Any]]:
         """Its pods as the API returns them."""
@@ -180,6 +193,15 @@ def _items(cluster: KubernetesCluster, path: str) -> list[dict[str, Any]]:
     return items
 
 
+def _is_rolled_out(controller: dict[str, Any]) -> bool:
+    spec, status = controller["spec"], controller.get("status", {})
+    # A DaemonSet counts nodes, in fields of its own.
+    wanted = status.get("desiredNumberScheduled", spec.get("replicas", 0))
+    ready = status.get("numberReady", status.get("readyReplicas", 0))
+    seen = status.get("observedGeneration", 0) >= controller["metadata"]["generation"]
+    return bool(seen and ready >= wanted)
+
+
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = pod["status"].get("conditions", ())
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
@@ -203,6 +225,6 @@ def _logs(cluster: KubernetesCluster, pod: dict[str, Any]) -> Iterator[tuple[str
             text = (
                 cluster.target.connect(cluster.timeouts).get(path, query).decode(errors="replace")
             )
-        except ContainerPolicyError as error:
+        except (ContainerPolicyError, RequestFailed) as error:
             text = f"({error})"
         yield f"log of {name}, container {container['name']}", text

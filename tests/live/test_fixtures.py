@@ -257,3 +257,43 @@ def test_compose_fixture(pytester: pytest.Pytester, testbed_engine: Engine, tmp_
         )
 
     assert {"passed": 2} == _user_tests(result)
+
+
+def test_waiting_names_what_is_not_ready(
+    pytester: pytest.Pytester, testbed_cluster: Cluster
+) -> None:
+    """A Deployment whose pods have not come up yet is not ready, however few pods there are."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        WEB = '''
+        apiVersion: apps/v1
+        kind: Deployment
+        metadata: {name: web}
+        spec:
+          replicas: 2
+          selector: {matchLabels: {app: web}}
+          template:
+            metadata: {labels: {app: web}}
+            spec: {containers: [{name: web, image: "nowhere/to-be-found:1"}]}
+        '''
+
+        def test_waiting(kube_namespace):
+            with pytest.raises(TimeoutError, match="no pod at all"):
+                kube_namespace.wait_ready(0.5)
+            kube_namespace.apply(WEB)
+            with pytest.raises(TimeoutError, match="deployments/web"):
+                kube_namespace.wait_ready(1)
+        """
+    )
+
+    result = pytester.runpytest_subprocess(
+        "test_waiting_names_what_is_not_ready.py",
+        _target(testbed_cluster),
+        "--cp-select=storage",
+        "-k",
+        "test_waiting",
+    )
+
+    assert 1 == _user_tests(result)["passed"]
