@@ -244,6 +244,8 @@ def test_killed_agent_enforces_nothing(namespace: Namespace) -> None:
     namespace.apply(network_policy({"podSelector": {"matchLabels": {"friend": "yes"}}}))
     namespace.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     namespace.wait("condition=Ready", "pod/client")
+    # kube-proxy learns of new endpoints a moment later, and refuses until then.
+    assert wait_until("nobody is kept out", lambda: not _failures(namespace), 20)
     code = (
         "import os\nfrom tests.testbed import kubernetes\n"
         "with kubernetes() as cluster, cluster.enforce_network_policies():\n"
