@@ -1,6 +1,7 @@
 """Each target is read once per run, at one moment, for all policies and all xdist workers."""
 
 import gc
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -104,7 +105,9 @@ def _shared(base: Path, read: Callable[[], Inventory]) -> Inventory:
 
 
 def _slug(target_id: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "_", target_id)
+    # Two ids may read alike once spelt as a file name; they must never share a file.
+    digest = hashlib.sha256(target_id.encode()).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '_', target_id)[:80]}-{digest}"
 
 
 @contextmanager

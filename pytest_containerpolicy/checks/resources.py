@@ -31,15 +31,6 @@ def memory_limit_set(container: Container, at_most: Bytes | None = None) -> Iter
 
 
 @check(applies=runs_on)
-def cpu_limit_set(container: Container) -> Iterator[Violation]:
-    """A CPU limit is declared."""
-    if container.cpu_limit is None:
-        container.require_limit_ranges()
-        path = field_path(container, "cpu_limit")
-        yield Violation(found="no CPU limit", wanted="a CPU limit", path=path)
-
-
-@check(applies=runs_on)
 def memory_reserved(container: Container) -> Iterator[Violation]:
     """The scheduler, or the kernel under pressure, knows how much memory is needed at least."""
     if container.memory_request:
