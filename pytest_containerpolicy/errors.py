@@ -6,6 +6,7 @@ ContainerPolicyError
 │   └── PackError         a policy, an example or a waiver that can't be understood
 ├── Unreachable           a target that can't be read at all
 └── CannotLook            one fact that could not be read, so a verdict would be a guess
+    └── NotRestored       what an experiment changed could not be put back
 """
 
 
@@ -34,3 +35,7 @@ class CannotLook(ContainerPolicyError):
 
     Raised by the model when a check asks for what could not be read.
     """
+
+
+class NotRestored(CannotLook):
+    """An experiment's change stands: the message says which, and how to undo it by hand."""

@@ -257,7 +257,7 @@ class PodHosts:
             name,
             namespace=namespace,
             container=container,
-            connect=lambda: self._cluster.target.connect(timeouts).client,
+            connect=lambda: self._cluster.target.connect(timeouts),
         )
         return testinfra.host.Host(backend)
 

@@ -6,7 +6,7 @@ A check is a pure function over the model. Its first parameter says what it is a
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -105,7 +105,7 @@ class Check(Struct, frozen=True, kw_only=True):
         """
         judgement = Judgement(gaps=[str(gap) for gap in model.gaps(self.noun)])
         for subject in model.all(self.noun):
-            if covers is None or covers(_ref(subject)):
+            if covers is None or covers(ref_of(subject)):
                 self._judge_one(subject, params, judgement)
         return judgement
 
@@ -122,7 +122,8 @@ class Check(Struct, frozen=True, kw_only=True):
         judgement.findings.extend(_finding(subject, violation) for violation in violations)
 
 
-def _ref(subject: Any) -> ObjectRef:
+def ref_of(subject: Any) -> ObjectRef:
+    """The object that a noun belongs to."""
     ref: ObjectRef = subject.workload.ref if isinstance(subject, Container) else subject.ref
     return ref
 
@@ -161,22 +162,33 @@ def check(
     """
 
     def register(function: Function) -> Function:
-        hints = get_type_hints(function)
-        subject, *rest = inspect.signature(function).parameters.values()
-        earlier = REGISTRY.get(function.__name__)
+        made = make_check(function, applies)
+        earlier = REGISTRY.get(made.name)
         if earlier and earlier.function.__module__ != function.__module__:
-            raise PackError(f"check {function.__name__} exists already: choose another name")
-        REGISTRY[function.__name__] = Check(
-            name=function.__name__,
-            function=function,
-            noun=hints[subject.name],
-            parameters={parameter.name: parameter for parameter in rest},
-            types={parameter.name: hints[parameter.name] for parameter in rest},
-            applies=_with_own_params(applies or (lambda _: True)),
-        )
+            raise PackError(f"check {made.name} exists already: choose another name")
+        REGISTRY[made.name] = made
         return function
 
     return register
+
+
+def make_check(
+    function: CheckFunction,
+    applies: Callable[..., bool] | None = None,
+    skip: Collection[str] = (),
+) -> Check:
+    """What a function's signature says: its noun, and its params but those of `skip`."""
+    hints = get_type_hints(function)
+    subject, *rest = inspect.signature(function).parameters.values()
+    params = [parameter for parameter in rest if parameter.name not in skip]
+    return Check(
+        name=function.__name__,
+        function=function,
+        noun=hints[subject.name],
+        parameters={parameter.name: parameter for parameter in params},
+        types={parameter.name: hints[parameter.name] for parameter in params},
+        applies=_with_own_params(applies or (lambda _: True)),
+    )
 
 
 def _with_own_params(applies: Callable[..., bool]) -> Callable[..., bool]:

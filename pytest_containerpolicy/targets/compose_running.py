@@ -17,6 +17,7 @@ from pytest_containerpolicy.targets.docker_connection import (
     Endpoint,
     connect,
     endpoint_of,
+    endpoint_uri,
     named_endpoint,
 )
 from pytest_containerpolicy.targets.docker_documents import Container, Labels
@@ -27,13 +28,14 @@ from pytest_containerpolicy.targets.uri import (
     Timeouts,
     split_uri,
     suggestion,
+    workloads_of,
 )
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.targets.docker_client import EngineClient
     from pytest_containerpolicy.targets.docker_reading import Documents
 
-_KEYS = ("context", "host", "cert_path")
+_KEYS = ("context", "host", "cert_path", "workload")
 _PROJECT = "com.docker.compose.project"
 
 
@@ -45,9 +47,18 @@ class RunningProjectTarget(Target):
     """The containers, volumes and networks of one project on one daemon."""
 
     platform = "compose"
+    is_live = True
 
-    def __init__(self, uri: str, project: str, endpoint: Endpoint, place: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        project: str,
+        endpoint: Endpoint,
+        place: str,
+        workloads: tuple[str, ...] = (),
+    ) -> None:
         self.uri = uri
+        self.workloads = workloads
         self.project = project
         self.endpoint = endpoint
         self.id = f"compose://{project}{place}"
@@ -59,7 +70,17 @@ class RunningProjectTarget(Target):
             raise TargetError(f"{uri.text}: write compose://PROJECT, or compose:PATH for files")
         endpoint = _endpoint(uri)
         named = uri.value("context") or uri.value("host")
-        return cls(uri.text, uri.authority, endpoint, f"@{endpoint.name}" if named else "")
+        place = f"@{endpoint.name}" if named else ""
+        return cls(uri.text, uri.authority, endpoint, place, workloads_of(uri))
+
+    @property
+    def names_scope(self) -> bool:
+        return True
+
+    @property
+    def durable_uri(self) -> str:
+        # What is undone on a daemon needs no project to be there any more.
+        return endpoint_uri(self.endpoint)
 
     def read(self, timeouts: Timeouts) -> Inventory:
         from pytest_containerpolicy.targets.docker_reading import read_engine_documents

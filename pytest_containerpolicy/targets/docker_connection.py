@@ -80,7 +80,7 @@ def endpoint_of(uri: TargetUri) -> Endpoint:
     """
     if uri.is_file:
         raise TargetError(f"{uri.text}: write {uri.kind}://CONTEXT or {uri.kind}+unix:///PATH")
-    uri.allow(("cert_path",) if uri.transport == "tcp" else ())
+    uri.allow(("workload", "cert_path") if uri.transport == "tcp" else ("workload",))
     match uri.transport:
         case "unix":
             return _unix(uri)
@@ -91,6 +91,12 @@ def endpoint_of(uri: TargetUri) -> Endpoint:
     if uri.path.strip("/"):
         raise TargetError(f"{uri.text}: a socket is written {uri.kind}+unix://{uri.path}")
     return named_endpoint(uri.authority, uri.text)
+
+
+def endpoint_uri(endpoint: Endpoint) -> str:
+    """The `engine` URI of an endpoint, whatever chose it."""
+    certificates = f"?cert_path={endpoint.tls.folder}" if endpoint.tls else ""
+    return f"engine+{endpoint.host}{certificates}"
 
 
 def named_endpoint(context: str, name_in_errors: str) -> Endpoint:

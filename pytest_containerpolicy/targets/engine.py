@@ -4,10 +4,15 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pytest_containerpolicy.targets.docker_connection import Endpoint, connect, endpoint_of
+from pytest_containerpolicy.targets.docker_connection import (
+    Endpoint,
+    connect,
+    endpoint_of,
+    endpoint_uri,
+)
 from pytest_containerpolicy.targets.docker_documents import Container
 from pytest_containerpolicy.targets.inventory import Header, Inventory
-from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts
+from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts, workloads_of
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.targets.docker_reading import Documents
@@ -22,15 +27,22 @@ class EngineTarget(Target):
     """
 
     platform = "docker"
+    is_live = True
+    scope_example = "engine://?workload=web"
 
-    def __init__(self, uri: str, endpoint: Endpoint) -> None:
+    def __init__(self, uri: str, endpoint: Endpoint, workloads: tuple[str, ...] = ()) -> None:
         self.uri = uri
         self.endpoint = endpoint
+        self.workloads = workloads
         self.id = f"engine:{endpoint.name}"
 
     @classmethod
     def from_uri(cls, uri: TargetUri) -> "EngineTarget":
-        return cls(uri.text, endpoint_of(uri))
+        return cls(uri.text, endpoint_of(uri), workloads_of(uri))
+
+    @property
+    def durable_uri(self) -> str:
+        return endpoint_uri(self.endpoint)
 
     def read(self, timeouts: Timeouts) -> Inventory:
         from pytest_containerpolicy.targets.docker_reading import read_engine_documents

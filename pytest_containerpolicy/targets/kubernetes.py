@@ -4,11 +4,12 @@ import os
 import re
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pytest_containerpolicy.errors import TargetError
 from pytest_containerpolicy.targets.inventory import Inventory
 from pytest_containerpolicy.targets.kubernetes_kubeconfig import Access, find_access
-from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts
+from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts, workloads_of
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.targets.kubernetes_connection import Connection
@@ -22,11 +23,20 @@ class KubernetesTarget(Target):
     """A cluster, or some namespaces of it. `access` is None inside a pod of the cluster."""
 
     platform = "kubernetes"
+    is_live = True
+    scope_example = "k8s://CONTEXT?namespace=shop or k8s://CONTEXT?namespace=shop&workload=web"
 
-    def __init__(self, uri: str, access: Access | None, namespaces: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        uri: str,
+        access: Access | None,
+        namespaces: tuple[str, ...] = (),
+        workloads: tuple[str, ...] = (),
+    ) -> None:
         self.uri = uri
         self.access = access
         self.namespaces = namespaces
+        self.workloads = workloads
         self.id = _id(access.context) if access else "k8s:incluster"
 
     @classmethod
@@ -35,14 +45,26 @@ class KubernetesTarget(Target):
             raise TargetError(
                 f"{uri.text}: write {uri.scheme}://{'' if uri.transport else 'CONTEXT'}"
             )
-        uri.allow(("namespace",) if uri.transport else ("namespace", "kubeconfig"))
-        namespaces = _namespaces(uri)
+        scope = ("namespace", "workload")
+        uri.allow(scope if uri.transport else (*scope, "kubeconfig"))
+        namespaces, workloads = _namespaces(uri), workloads_of(uri)
         if uri.transport:
             _require_pod(uri)
-            return cls(uri.text, None, namespaces)
+            return cls(uri.text, None, namespaces, workloads)
         context = (uri.authority + uri.path).removesuffix("/")
         access = find_access(uri.text, context, uri.value("kubeconfig"))
-        return cls(uri.text, access, namespaces)
+        return cls(uri.text, access, namespaces, workloads)
+
+    @property
+    def names_scope(self) -> bool:
+        return bool(self.namespaces)
+
+    @property
+    def durable_uri(self) -> str:
+        if self.access is None:
+            return self.uri
+        context, location = quote(self.access.context, safe=":@"), self.access.location
+        return f"k8s://{context}?kubeconfig={quote(str(location), safe='/')}"
 
     def connect(self, timeouts: Timeouts) -> "Connection":
         """Open a connection with the credentials that the URI leads to.

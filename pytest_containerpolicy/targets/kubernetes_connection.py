@@ -30,6 +30,7 @@ from pytest_containerpolicy.targets.uri import Timeouts
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
+_WELL: Final = (200, 201, 202)
 _HEADERS: Final = {"accept": "application/json", "user-agent": "pytest-containerpolicy"}
 
 
@@ -101,21 +102,55 @@ class Connection:
 
     def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
         """The body of a GET. Raises `RequestFailed` unless the server gave all of it."""
+        return self.send("GET", path, query=query)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str | int] | None = None,
+    ) -> bytes:
+        """The body of the answer. Raises `RequestFailed` unless all went well.
+
+        Only what may safely be repeated (no POST, no PATCH) is tried again after a broken answer.
+        """
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = _HEADERS | self._authorization()
+        if content is not None:
+            headers["content-type"] = content_type
         try:
             response = self.client.rest_client.pool_manager.request(
-                "GET",
+                method,
                 url,
-                headers=_HEADERS | self._authorization(),
+                body=content,
+                headers=headers,
                 timeout=self._timeout,
                 retries=self._retries,
                 redirect=False,
             )
         except Exception as error:
             raise explain(error, self._timeout) from None
-        if response.status != 200:
+        if response.status not in _WELL:
             raise _refusal(response)
         return bytes(response.data)
+
+    def websocket(self, path: str) -> Any:
+        """A websocket to the API server, as exec needs it. Raises `RequestFailed`."""
+        from kubernetes.stream.ws_client import create_websocket, get_websocket_url
+        from websocket import WebSocketBadStatusException
+
+        url = get_websocket_url(f"{self.server}{path}")
+        try:
+            return create_websocket(self.client.configuration, url, self._authorization())
+        except WebSocketBadStatusException as refusal:
+            raise RequestFailed.from_status(
+                refusal.status_code, _message(refusal.resp_body or b"")
+            ) from None
+        except Exception as error:
+            raise RequestFailed(one_line(str(error) or type(error).__name__)) from None
 
     def _authorization(self) -> dict[str, str]:
         # Reading the settings refreshes an expired token, which threads must not do at once.
@@ -125,11 +160,15 @@ class Connection:
 
 
 def _refusal(response: Any) -> RequestFailed:
+    return RequestFailed.from_status(response.status, _message(response.data))
+
+
+def _message(content: bytes) -> str:
     try:
-        message = decoder(_Status).decode(response.data).message
+        status: _Status = decoder(_Status).decode(content)
+        return status.message
     except (ValueError, RecursionError):
-        message = ""
-    return RequestFailed.from_status(response.status, message)
+        return ""
 
 
 def _in_cluster() -> "ApiClient":

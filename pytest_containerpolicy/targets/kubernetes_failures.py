@@ -24,18 +24,23 @@ _REASONS = {
 
 
 class RequestFailed(Exception):
-    """One request without a whole answer. `status` is 0 if the server gave none."""
+    """One request without a whole answer. `status` is 0 if the server gave none.
 
-    def __init__(self, reason: str, status: int = 0) -> None:
+    `message` is the server's own, where it gave one.
+    """
+
+    def __init__(self, reason: str, status: int = 0, message: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
+        self.message = message
 
     @classmethod
     def from_status(cls, status: int, message: str) -> "RequestFailed":
         """A refusal; `message` is what the server's Status object says."""
         said = f": {one_line(message)}" if message else ""
-        return cls(_REASONS.get(status) or f"HTTP status {status}{said}", status)
+        reason = _REASONS.get(status) or f"HTTP status {status}{said}"
+        return cls(reason, status, one_line(message))
 
 
 def one_line(text: str) -> str:

@@ -3,11 +3,16 @@
 from typing import TYPE_CHECKING
 
 from pytest_containerpolicy.errors import Unreachable
-from pytest_containerpolicy.targets.docker_connection import Endpoint, connect, endpoint_of
+from pytest_containerpolicy.targets.docker_connection import (
+    Endpoint,
+    connect,
+    endpoint_of,
+    endpoint_uri,
+)
 from pytest_containerpolicy.targets.docker_documents import Image, Info, Network
 from pytest_containerpolicy.targets.inventory import Header, Inventory
 from pytest_containerpolicy.targets.swarm_documents import Node, Service, Swarm
-from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts
+from pytest_containerpolicy.targets.uri import Target, TargetUri, Timeouts, workloads_of
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.targets.docker_reading import Reader
@@ -19,15 +24,22 @@ class SwarmTarget(Target):
     """One Swarm, judged by its services; only a manager knows them."""
 
     platform = "swarm"
+    is_live = True
+    scope_example = "swarm://?workload=web"
 
-    def __init__(self, uri: str, endpoint: Endpoint) -> None:
+    def __init__(self, uri: str, endpoint: Endpoint, workloads: tuple[str, ...] = ()) -> None:
         self.uri = uri
         self.endpoint = endpoint
+        self.workloads = workloads
         self.id = f"swarm:{endpoint.name}"
 
     @classmethod
     def from_uri(cls, uri: TargetUri) -> "SwarmTarget":
-        return cls(uri.text, endpoint_of(uri))
+        return cls(uri.text, endpoint_of(uri), workloads_of(uri))
+
+    @property
+    def durable_uri(self) -> str:
+        return endpoint_uri(self.endpoint)
 
     def read(self, timeouts: Timeouts) -> Inventory:
         from pytest_containerpolicy.targets.docker_reading import Reader, read_info

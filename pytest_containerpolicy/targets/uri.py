@@ -88,8 +88,11 @@ class Target(ABC):
     """One environment to judge. Making one does no I/O beyond local configuration files."""
 
     platform: ClassVar[Platform | None] = None
+    is_live: ClassVar[bool] = False
+    scope_example: ClassVar[str] = ""
     uri: str
     id: str
+    workloads: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod
@@ -100,8 +103,28 @@ class Target(ABC):
     def read(self, timeouts: Timeouts) -> Inventory:
         """Read everything once. Raises `Unreachable` or `UsageError` if nothing can be read."""
 
+    @property
+    def names_scope(self) -> bool:
+        """Whether the URI names what experiments may disrupt."""
+        return bool(self.workloads)
+
+    @property
+    def durable_uri(self) -> str:
+        """A URI that leads to the same environment whatever the settings of the day are."""
+        return self.uri
+
+    def covers(self, kind: str, name: str) -> bool:
+        """Whether experiments may act on a workload: the URI names it, or names none."""
+        names = {name.lower(), f"{kind}/{name}".lower()}
+        return not self.workloads or not names.isdisjoint(self.workloads)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
+
+
+def workloads_of(uri: TargetUri) -> tuple[str, ...]:
+    """The workloads that a URI names with `workload=NAME` or `workload=KIND/NAME`."""
+    return tuple(sorted({name.lower() for name in uri.values("workload")}))
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.testbed.builds import HERE, binary, cached, digest
+from tests.testbed.python_layer import ENVIRONMENT, write_python_layer
 from tests.testbed.shell import run
 from tests.testbed.system import system_packages
 
 BUSYBOX = Path("/bin/busybox")
 PROGRAMS = {"server": "/server", "coredns": "/coredns", "metrics-server": "/metrics-server"}
-WORKLOADS = ("server", "distroless", "busybox", "pause", "stateful")
+WORKLOADS = ("server", "distroless", "busybox", "pause", "stateful", "python")
 ADDONS = ("coredns", "metrics-server")
+_PATH = "PATH=/usr/bin:/bin:/usr/sbin:/sbin"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -44,6 +46,7 @@ IMAGES = (
     Image("distroless", ("server",), _SERVES),
     Image("busybox", ("busybox",), {"Cmd": ["/bin/sh"]}),
     Image("pause", ("pause",), {"Entrypoint": ["/pause"]}),
+    Image("python", ("busybox", "python"), {"Cmd": ["python3"], "Env": [_PATH, *ENVIRONMENT]}),
     Image("node", ("node",), {"Entrypoint": ["/bin/bash", "/node/start.sh"]}),
     Image("coredns", ("coredns",), {"Entrypoint": ["/coredns"]}),
     Image("metrics-server", ("metrics-server",), {"Entrypoint": ["/metrics-server"]}),
@@ -80,7 +83,7 @@ def _add_config(tar: tarfile.TarFile, image: Image, layers: Mapping[str, Path]) 
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "created": "2026-01-01T00:00:00Z",
-        "config": {"Env": ["PATH=/usr/bin:/bin:/usr/sbin:/sbin"], **image.config},
+        "config": {"Env": [_PATH], **image.config},
         "rootfs": {"type": "layers", "diff_ids": ids},
         "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "testbed"} for _ in stack],
     }
@@ -93,6 +96,9 @@ def _add_config(tar: tarfile.TarFile, image: Image, layers: Mapping[str, Path]) 
 
 def _layer(name: str) -> Path:
     """One layer of files, made again only when the program inside it changed."""
+    if name == "python":
+        source = HERE / "python_layer.py"
+        return cached("layer-python", digest(source.read_bytes()), write_python_layer)
     program = _program(name)
     key = digest(name.encode(), program.read_bytes() if program else b"")
     return cached(f"layer-{name}", key, lambda folder: _write_layer(folder, name, program))

@@ -30,7 +30,7 @@ func expectFailures(t *testing.T, kind string, url string) {
 }
 
 func TestProbeCountsWhatIsAnswered(t *testing.T) {
-	_, web := started(t, Settings{Version: "5"})
+	_, web := serving(t, Settings{Version: "5"})
 	summary := probed(t, web.URL, 500*time.Millisecond)
 	if summary.Requests != 50 || summary.Failed != 0 || summary.Versions["5"] != 50 {
 		t.Errorf("want 50 answers of version 5, got %+v", summary)
@@ -50,7 +50,7 @@ func TestProbeTellsRefused(t *testing.T) {
 }
 
 func TestProbeTellsTimeout(t *testing.T) {
-	_, web := started(t, Settings{ResponseDelay: time.Second})
+	_, web := serving(t, Settings{ResponseDelay: time.Second})
 	expectFailures(t, "timeout", web.URL)
 }
 
@@ -100,7 +100,7 @@ func TestProbeIsBounded(t *testing.T) {
 }
 
 func TestProbeEndsEarlyWhenTold(t *testing.T) {
-	_, web := started(t, Settings{})
+	_, web := serving(t, Settings{})
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	plan := Plan{URL: web.URL, Rate: 50, Duration: time.Minute, Timeout: time.Second}

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,7 +24,8 @@ type Server struct {
 	served   atomic.Int64
 	host     string
 	records  *Records
-	memory   []byte
+	growing  sync.Mutex
+	memory   [][]byte
 }
 
 // NewServer prepares a server: takes the memory, opens the file.
@@ -34,7 +35,7 @@ func NewServer(settings Settings) (*Server, error) {
 		return nil, err
 	}
 	server := &Server{Settings: settings, started: time.Now(), host: host}
-	server.memory = touched(settings.Memory)
+	server.memory = [][]byte{touched(settings.Memory)}
 	if settings.File != "" {
 		server.records, err = OpenRecords(settings.File, settings.Sync)
 	}
@@ -60,11 +61,17 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /write", s.write)
 	mux.HandleFunc("GET /verify", s.verify)
 	mux.HandleFunc("/burn", s.burn)
+	mux.HandleFunc("POST /crash", func(http.ResponseWriter, *http.Request) { os.Exit(crashed) })
+	mux.HandleFunc("POST /grow", s.grow)
 	return mux
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
-	if !paused(r.Context(), s.ResponseDelay) {
+	if err := s.warm(); err != nil {
+		verdict(w, err)
+		return
+	}
+	if !paused(r.Context(), s.ResponseDelay+held(r)) {
 		return
 	}
 	s.served.Add(1)
@@ -73,25 +80,21 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "version %s on %s\n", s.Version, s.host)
 }
 
-// burn keeps one processor busy for a while, at most ten seconds.
-func (s *Server) burn(w http.ResponseWriter, r *http.Request) {
-	milliseconds, _ := strconv.Atoi(r.URL.Query().Get("ms"))
-	end := time.Now().Add(min(time.Duration(milliseconds)*time.Millisecond, 10*time.Second))
-	rounds := 0
-	for time.Now().Before(end) {
-		rounds++
-	}
-	fmt.Fprintln(w, rounds)
-}
-
 func (s *Server) ready() error {
 	switch {
 	case s.stopping.Load() && s.OnSigterm == "drain":
 		return errors.New("stopping")
-	case time.Since(s.started) < s.ReadyDelay:
-		return errors.New("starting")
+	case s.warm() != nil:
+		return s.warm()
 	}
 	return s.reachable()
+}
+
+func (s *Server) warm() error {
+	if time.Since(s.started) < s.ReadyDelay {
+		return errors.New("starting")
+	}
+	return nil
 }
 
 func (s *Server) live() error {
@@ -137,9 +140,11 @@ func serveCommand([]string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	if settings.OnSigterm == "exit" {
-		go func() { <-signals; os.Exit(0) }()
+		go func() { <-signals; os.Exit(settings.ExitCode) }()
 	}
-	time.Sleep(settings.StartDelay)
+	if !started(settings, signals) {
+		os.Exit(settings.ExitCode)
+	}
 	server, err := NewServer(settings)
 	if err != nil {
 		return err
@@ -147,13 +152,26 @@ func serveCommand([]string) error {
 	return server.run(signals)
 }
 
-func (s *Server) run(signals <-chan os.Signal) error {
-	web := &http.Server{Addr: fmt.Sprintf(":%d", s.Port), Handler: s.Handler()}
-	failed := make(chan error, 1)
-	go func() { failed <- web.ListenAndServe() }()
-	if s.CrashAfter > 0 {
-		time.AfterFunc(s.CrashAfter, func() { os.Exit(3) })
+// started waits out the delay; false when it is told to stop before it serves.
+func started(settings Settings, signals <-chan os.Signal) bool {
+	if settings.OnSigterm != "drain" {
+		signals = nil
 	}
+	select {
+	case <-time.After(settings.StartDelay):
+		return true
+	case <-signals:
+		return false
+	}
+}
+
+func (s *Server) run(signals <-chan os.Signal) error {
+	web := &http.Server{Handler: s.Handler()}
+	failed, err := s.listen(web)
+	if err != nil {
+		return err
+	}
+	s.misbehave()
 	fmt.Printf("version %s serves on port %d\n", s.Version, s.Port)
 	for {
 		select {
@@ -177,6 +195,9 @@ func (s *Server) drain(web *http.Server) error {
 	defer cancel()
 	err := web.Shutdown(end)
 	fmt.Printf("drained after %d answers\n", s.served.Load())
+	if err == nil && s.ExitCode != 0 {
+		os.Exit(s.ExitCode)
+	}
 	return err
 }
 

@@ -12,7 +12,7 @@ type Settings struct {
 	Port           int           // PORT: where it listens
 	Version        string        // VERSION: what it calls itself in answers
 	StartDelay     time.Duration // START_DELAY: nothing listens before
-	ReadyDelay     time.Duration // READY_DELAY: /readyz fails before
+	ReadyDelay     time.Duration // READY_DELAY: it listens, but / and /readyz fail before
 	OnSigterm      string        // ON_SIGTERM: drain, exit or ignore
 	Drain          time.Duration // DRAIN: how long it still takes new requests after SIGTERM
 	ResponseDelay  time.Duration // RESPONSE_DELAY: every answer of / takes this long
@@ -23,6 +23,12 @@ type Settings struct {
 	LiveDependency bool          // LIVE_DEPENDENCY: whether /livez fails with it too (a known fault)
 	LiveFor        time.Duration // LIVE_FOR: /livez fails afterwards
 	CrashAfter     time.Duration // CRASH_AFTER: it ends with exit code 3
+	ExitCode       int           // EXIT_CODE: its exit code after SIGTERM
+	Bind           string        // BIND: the address it listens on; all of them by default
+	ExtraPorts     string        // EXTRA_PORTS: further TCP ports, such as "9090,9091"
+	UDPPort        int           // UDP_PORT: where it sends every datagram back
+	RecordEvery    time.Duration // RECORD_EVERY: appends a record to FILE at the start and then so often
+	Burn           float64       // BURN: processors that it keeps busy, such as 0.2
 }
 
 // ReadSettings takes the settings from an environment; a value it can't read is an error.
@@ -43,6 +49,12 @@ func ReadSettings(lookup func(string) string) (Settings, error) {
 		LiveDependency: r.flag("LIVE_DEPENDENCY"),
 		LiveFor:        r.duration("LIVE_FOR"),
 		CrashAfter:     r.duration("CRASH_AFTER"),
+		ExitCode:       int(r.number("EXIT_CODE", 0)),
+		Bind:           r.text("BIND", ""),
+		ExtraPorts:     r.ports("EXTRA_PORTS"),
+		UDPPort:        int(r.number("UDP_PORT", 0)),
+		RecordEvery:    r.duration("RECORD_EVERY"),
+		Burn:           r.share("BURN"),
 	}
 	return s, r.err
 }
@@ -87,6 +99,24 @@ func (r *reader) bytes(name string) int64 {
 	value, err := strconv.ParseInt(text, 10, 64)
 	r.note(name, err)
 	return value * factor
+}
+
+// ports checks a list of ports and leaves it a text, so that settings stay comparable.
+func (r *reader) ports(name string) string {
+	text := r.text(name, "")
+	for _, port := range strings.FieldsFunc(text, isComma) {
+		_, err := strconv.ParseUint(port, 10, 16)
+		r.note(name, err)
+	}
+	return text
+}
+
+func isComma(letter rune) bool { return letter == ',' }
+
+func (r *reader) share(name string) float64 {
+	value, err := strconv.ParseFloat(r.text(name, "0"), 64)
+	r.note(name, err)
+	return value
 }
 
 func (r *reader) flag(name string) bool {

@@ -39,6 +39,7 @@ func TestSettingsReadUnits(t *testing.T) {
 func TestSettingsRefuseNonsense(t *testing.T) {
 	for name, value := range map[string]string{
 		"PORT": "http", "MEMORY": "much", "ON_SIGTERM": "dance", "SYNC": "perhaps", "DRAIN": "soon",
+		"EXTRA_PORTS": "9090,ninety", "BURN": "hot", "EXIT_CODE": "bad",
 	} {
 		if _, err := ReadSettings(from(map[string]string{name: value})); err == nil {
 			t.Errorf("%s=%s was accepted", name, value)

@@ -1,0 +1,20 @@
+"""Experiments: what is in force, and what happens when it matters, found out on a live target.
+
+An experiment journals how to undo what it does, acts, measures, restores and judges.
+
+from pytest_containerpolicy.experiments import experiment
+"""
+
+from importlib import import_module
+
+from pytest_containerpolicy.experiments.registry import Experiment, experiment
+
+__all__ = ["Experiment", "experiment", "load_builtin_experiments"]
+
+_MODULES: tuple[str, ...] = ()
+
+
+def load_builtin_experiments() -> None:
+    """Register the experiments of this package and how to undo what they do."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")

@@ -1,0 +1,326 @@
+"""A Kubernetes cluster as a laboratory: requests, pods, programs in them, probers, leases."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.journal import Journal
+from pytest_containerpolicy.experiments.lab import (
+    PROTECTED_LABEL,
+    RUN_LABEL,
+    Lab,
+    LabOptions,
+    undo,
+)
+from pytest_containerpolicy.model.cluster import SYSTEM_NAMESPACE
+from pytest_containerpolicy.model.workload import Workload
+from pytest_containerpolicy.targets.kubernetes import KubernetesTarget
+from pytest_containerpolicy.targets.kubernetes_connection import Connection
+from pytest_containerpolicy.targets.kubernetes_exec import Output, PodProcess, execute
+from pytest_containerpolicy.targets.kubernetes_failures import (
+    FORBIDDEN,
+    NOT_FOUND,
+    RequestFailed,
+)
+from pytest_containerpolicy.targets.uri import Timeouts
+
+Document = dict[str, Any]
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "pytest-containerpolicy"
+CONFLICT = 409
+_PLURALS = {
+    "Deployment": "deployments",
+    "StatefulSet": "statefulsets",
+    "DaemonSet": "daemonsets",
+    "ReplicaSet": "replicasets",
+}
+_PATCH_TYPES = {
+    "json": "application/json-patch+json",
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
+# A lease of a run that died elsewhere, with its journal out of reach, must end by itself.
+_LEASE_SECONDS = 1800
+_REMOVAL_SECONDS = 60.0
+
+
+class Refused(CannotLook):
+    """The API server refused a request; `status` is HTTP's, `message` the server's own words."""
+
+    def __init__(self, text: str, status: int, message: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.message = message
+
+
+class KubernetesLab(Lab):
+    """One cluster. Paths are the API's: `/api/v1/namespaces/shop/pods`."""
+
+    target: KubernetesTarget
+
+    def __init__(
+        self,
+        target: KubernetesTarget,
+        timeouts: Timeouts,
+        options: LabOptions,
+        journal: Journal | None = None,
+    ) -> None:
+        super().__init__(target, timeouts, options, journal)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection to the API server; threads may share it."""
+        return self.target.connect(self.timeouts)
+
+    @cached_property
+    def identity(self) -> str:
+        """The uid of the namespace kube-system: https://github.com/kubernetes/kubernetes/issues/77487"""
+        return str(self.get(f"/api/v1/namespaces/{SYSTEM_NAMESPACE}")["metadata"]["uid"])
+
+    def close(self) -> None:
+        super().close()
+        self.connection.close()
+
+    # Requests. Each raises `Refused`.
+
+    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Document:
+        """One document."""
+        return self._request("GET", path, query=query)
+
+    def find(self, path: str) -> Document | None:
+        """One document, or None where there is none."""
+        try:
+            return self.get(path)
+        except Refused as refusal:
+            if refusal.status == NOT_FOUND:
+                return None
+            raise
+
+    def items(self, path: str, selector: Mapping[str, str] | None = None) -> list[Document]:
+        """The documents of a list, those with these labels if a selector is given."""
+        text = ",".join(f"{key}={value}" for key, value in (selector or {}).items())
+        answer = self.get(path, {"labelSelector": text} if text else None)
+        items: list[Document] = answer["items"]
+        return items
+
+    def create(self, path: str, document: Document, *, dry_run: bool = False) -> Document:
+        """Create one document; `dry_run` has it admitted, but not kept."""
+        query = {"dryRun": "All"} if dry_run else None
+        return self._request("POST", path, document, query=query)
+
+    def patch(
+        self, path: str, change: Any, kind: str = "merge", *, dry_run: bool = False
+    ) -> Document:
+        """Patch one document; `kind` is merge, strategic or json."""
+        query = {"dryRun": "All"} if dry_run else None
+        return self._request("PATCH", path, change, content_type=_PATCH_TYPES[kind], query=query)
+
+    def delete(self, path: str, *, uid: str = "", grace: int | None = None) -> None:
+        """Delete one document (only the one with this uid); one that is gone is fine."""
+        options: Document = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        options |= {"preconditions": {"uid": uid}} if uid else {}
+        options |= {"gracePeriodSeconds": grace} if grace is not None else {}
+        try:
+            self._request("DELETE", path, options)
+        except Refused as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str | int] | None = None,
+    ) -> Document:
+        body = None if content is None else msgspec.json.encode(content)
+        with refusals(f"{method} {path}"):
+            answer = self.connection.send(
+                method, path, body, content_type=content_type, query=query
+            )
+        document: Document = msgspec.json.decode(answer)
+        return document
+
+    # Pods and programs in them.
+
+    def pods(self, workload: Workload) -> list[Document]:
+        """The live pods of a workload: those that it controls, not others with like labels."""
+        path = f"/api/v1/namespaces/{workload.namespace}/pods"
+        if workload.kind == "Pod":
+            pod = self.find(f"{path}/{workload.name}")
+            return [pod] if pod else []
+        found = self.items(path, workload.labels)
+        return [pod for pod in found if _controls(workload, pod)]
+
+    def execute(
+        self,
+        namespace: str,
+        pod: str,
+        argv: Sequence[str],
+        *,
+        container: str = "",
+        stdin: bytes = b"",
+        seconds: float = 30,
+    ) -> Output:
+        """Run a program in a container and wait for its end. Raises `Refused`."""
+        with refusals(f"exec in pod {namespace}/{pod}"):
+            return execute(
+                self.connection,
+                namespace,
+                pod,
+                argv,
+                container=container,
+                stdin=stdin,
+                seconds=seconds,
+            )
+
+    def start(
+        self, namespace: str, pod: str, argv: Sequence[str], *, container: str = ""
+    ) -> PodProcess:
+        """Start a program in a container, to talk to it line by line. Raises `Refused`."""
+        with refusals(f"exec in pod {namespace}/{pod}"):
+            return PodProcess(
+                self.connection, namespace, pod, argv, container=container, stdin=True
+            )
+
+    # What a run creates, and removes again.
+
+    @contextmanager
+    def created(
+        self, path: str, document: Document, grace: int | None = None
+    ) -> Iterator[Document]:
+        """A document that is there as long as the block lasts, labelled with the run.
+
+        `path` is that of its collection; it needs a fixed `metadata.name`.
+        """
+        metadata = document["metadata"]
+        metadata.setdefault("labels", {}).update({MANAGED_BY: MANAGER, RUN_LABEL: self.run})
+        own = f"{path}/{quote(metadata['name'])}"
+        what = f"{document['kind']} {metadata['name']} ({path}) is left"
+        with self.undoing(remove, what, path=own, run=self.run, grace=grace):
+            yield self.create(path, document)
+
+    @contextmanager
+    def claim(self, workload: Workload) -> Iterator[None]:
+        self.require_scope(workload)
+        self._require_unprotected(workload)
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{workload.namespace}/leases"
+        lease = _lease(f"containerpolicy-{workload.kind.lower()}-{workload.name}", self.run)
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.created(path, lease))
+            except Refused as refusal:
+                if refusal.status != CONFLICT:
+                    raise
+                self._remove_expired(f"{path}/{lease['metadata']['name']}", workload)
+                held.enter_context(self.created(path, lease))
+            yield
+
+    def _require_unprotected(self, workload: Workload) -> None:
+        namespace = workload.namespace
+        labels = self.get(f"/api/v1/namespaces/{namespace}")["metadata"].get("labels", {})
+        if namespace == SYSTEM_NAMESPACE or labels.get(PROTECTED_LABEL) == "false":
+            reason = (
+                "is never disrupted"
+                if namespace == SYSTEM_NAMESPACE
+                else f"is labelled {PROTECTED_LABEL}=false"
+            )
+            raise CannotLook(f"{workload.ref}: namespace {namespace} {reason}")
+
+    def _remove_expired(self, path: str, workload: Workload) -> None:
+        """Remove the lease that is in the way. Raises `CannotLook` if it still holds."""
+        lease = self.find(path)
+        if lease is None:
+            return
+        spec = lease["spec"]
+        taken = datetime.fromisoformat(spec["acquireTime"])
+        if taken + timedelta(seconds=spec["leaseDurationSeconds"]) > datetime.now(UTC):
+            raise CannotLook(
+                f"{workload.ref} is being disrupted by run {spec['holderIdentity']} since"
+                f" {taken:%H:%M:%S} UTC: wait for its end, or run"
+                " `containerpolicy restore` where it ran"
+            )
+        self.delete(path, uid=lease["metadata"]["uid"])
+
+
+@undo
+def remove(lab: KubernetesLab, path: str, run: str, grace: int | None = None) -> None:
+    """Delete what a run created, and only that; wait until it is gone."""
+
+    def is_gone() -> bool:
+        document = lab.find(path)
+        if document is None or document["metadata"].get("labels", {}).get(RUN_LABEL) != run:
+            return True
+        if "deletionTimestamp" not in document["metadata"]:
+            lab.delete(path, uid=document["metadata"]["uid"], grace=grace)
+        return False
+
+    lab.wait_for(is_gone, _REMOVAL_SECONDS, f"{path} to be removed")
+
+
+def workload_path(workload: Workload) -> str:
+    """The API's path of a Deployment, StatefulSet, DaemonSet or ReplicaSet.
+
+    Raises `CannotLook` for other kinds.
+    """
+    plural = _PLURALS.get(workload.kind)
+    if plural is None:
+        raise CannotLook(f"{workload.ref}: a {workload.kind} has no rollout that can be measured")
+    return f"/apis/apps/v1/namespaces/{workload.namespace}/{plural}/{workload.name}"
+
+
+def pod_path(pod: Document) -> str:
+    """The API's path of a pod."""
+    metadata = pod["metadata"]
+    return f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+
+
+def is_ready(pod: Document) -> bool:
+    """Whether a pod is ready and not on its way out."""
+    conditions = pod["status"].get("conditions") or ()
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """Turn a failed request into `Refused`, which says what was asked and which right it needs."""
+    try:
+        yield
+    except RequestFailed as failure:
+        message = failure.message or failure.reason
+        needs = f"; needs the right to {what}" if failure.status == FORBIDDEN else ""
+        raise Refused(f"{what}: {message}{needs}", failure.status, message) from None
+
+
+def _controls(workload: Workload, pod: Document) -> bool:
+    for owner in pod["metadata"].get("ownerReferences") or ():
+        if not owner.get("controller"):
+            continue
+        name = workload.name
+        if workload.kind == "Deployment":
+            digest = pod["metadata"].get("labels", {}).get("pod-template-hash", "")
+            return (owner["kind"], owner["name"]) == ("ReplicaSet", f"{name}-{digest}")
+        return (owner["kind"], owner["name"]) == (workload.kind, name)
+    return False
+
+
+def _lease(name: str, run: str) -> Document:
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name},
+        "spec": {
+            "holderIdentity": run,
+            "leaseDurationSeconds": _LEASE_SECONDS,
+            "acquireTime": datetime.now(UTC).isoformat(timespec="microseconds"),
+        },
+    }

@@ -1,0 +1,201 @@
+"""Where experiments act: one live target in one run, with a journal behind every change."""
+
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+from msgspec import Struct, field
+
+from pytest_containerpolicy.errors import CannotLook, ContainerPolicyError, NotRestored
+from pytest_containerpolicy.experiments.journal import Entry, Journal, state_folder
+from pytest_containerpolicy.model.workload import Workload
+from pytest_containerpolicy.targets.uri import Target, Timeouts
+from pytest_containerpolicy.vocabulary import LEVELS, Level
+
+Answer = TypeVar("Answer")
+Undo = Callable[..., None]
+RUN_LABEL = "containerpolicy/run"
+PROTECTED_LABEL = "containerpolicy/disrupt"
+PROBER_IMAGE = "python:3-alpine"
+_POLL = 0.2
+
+
+class LabOptions(Struct, frozen=True, kw_only=True):
+    """What a run may do and where from.
+
+    `prober_image` is any image with a `python3`; `urls` leads from `namespace/name` (or a plain
+    name) to the URL that clients of a workload use; `progress` shows a line to whoever watches.
+    """
+
+    level: Level = "observe"
+    prober_image: str = PROBER_IMAGE
+    urls: Mapping[str, str] = field(default_factory=dict)
+    progress: Callable[[str], None] = lambda _: None
+
+
+class TookTooLong(CannotLook):
+    """What an experiment waited for did not come."""
+
+
+UNDO: dict[str, Undo] = {}
+
+
+def undo(function: Undo) -> Undo:
+    """Register a function that takes a change back: `(lab, **arguments)`.
+
+    It must be idempotent, leave alone what it does not find as the change left it, and return only
+    when it has verified that the change is gone; it raises `CannotLook` if it is not.
+    """
+    UNDO[function.__name__] = function
+    return function
+
+
+class Lab(ABC):
+    """One live target. `run` names this run: whatever it creates carries it as a label."""
+
+    def __init__(
+        self,
+        target: Target,
+        timeouts: Timeouts,
+        options: LabOptions,
+        journal: Journal | None = None,
+    ) -> None:
+        self.target = target
+        self.timeouts = timeouts
+        self.options = options
+        self.figures: list[str] = []
+        self._journal = journal
+        self._answers: dict[Hashable, Any] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def platform(self) -> str:
+        """The target's platform."""
+        return self.target.platform or ""
+
+    @property
+    def journal(self) -> Journal:
+        """The run's journal, made when first something is to be written down."""
+        with self._lock:
+            if self._journal is None:
+                self._journal = Journal(state_folder(), new_run())
+            return self._journal
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.journal.run
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What tells this environment from any other, whatever it is called."""
+
+    @abstractmethod
+    def claim(self, workload: Workload) -> AbstractContextManager[None]:
+        """Hold a workload so that no other run disrupts it meanwhile.
+
+        Raises `CannotLook` if another run holds it, if this run's level or URI does not allow to
+        disrupt it, or if it is protected.
+        """
+
+    def close(self) -> None:
+        """Let go of everything that is open."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches what is going on."""
+        self.options.progress(text)
+
+    def record(self, text: object) -> None:
+        """Keep a measurement for the report, whatever the verdict."""
+        self.figures.append(str(text))
+
+    def url_of(self, workload: Workload) -> str:
+        """The URL that the user gave for a workload; empty if none."""
+        urls = self.options.urls
+        return urls.get(workload.ref.qualified_name) or urls.get(workload.name, "")
+
+    def once(self, key: Hashable, make: Callable[[], Answer]) -> Answer:
+        """What `make` gave when it was first asked for in this run; a failure is kept as well."""
+        with self._lock:
+            if key not in self._answers:
+                try:
+                    self._answers[key] = make()
+                except CannotLook as gap:
+                    self._answers[key] = gap
+            answer = self._answers[key]
+        if isinstance(answer, CannotLook):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    @contextmanager
+    def undoing(self, undo_function: Undo, what: str, **arguments: Any) -> Iterator[None]:
+        """Write down how to undo what the block does, before it; undo it after, come what may.
+
+        `what` describes the change as it stands if it is not undone: `node a is cordoned`.
+        Raises `NotRestored` if it could not be undone; the journal then keeps it.
+        """
+        name, uri, identity = undo_function.__name__, self.target.durable_uri, self.identity
+        entry = self.journal.add(name, what, uri, identity, arguments)
+        try:
+            yield
+        finally:
+            self.take_back(entry, self.journal)
+
+    def take_back(self, entry: Entry, journal: Journal) -> None:
+        """Undo one change and mark it as undone. Raises `NotRestored`."""
+        try:
+            UNDO[entry.undo](self, **entry.arguments)
+        except (ContainerPolicyError, KeyError, TypeError) as error:
+            raise NotRestored(
+                f"not restored: {entry.what}: {error};"
+                " run `containerpolicy restore` once that is mended"
+            ) from error
+        journal.done(entry)
+
+    def wait_for(self, question: Callable[[], Answer], seconds: float, what: str) -> Answer:
+        """The first answer that is true. Raises `TookTooLong` after `seconds`, naming `what`."""
+        deadline = time.monotonic() + seconds
+        while not (answer := question()):
+            if time.monotonic() >= deadline:
+                raise TookTooLong(f"waited {seconds:g} s for {what}")
+            time.sleep(_POLL)
+        return answer
+
+    def require_scope(self, workload: Workload) -> None:
+        """Raise `CannotLook` unless this run may disrupt a workload."""
+        if LEVELS.index(self.options.level) < LEVELS.index("disrupt"):
+            raise CannotLook(f"{workload.ref}: disrupting it needs --cp-level=disrupt")
+        if not self.target.names_scope:
+            raise CannotLook(
+                f"{self.target.uri} names neither namespaces nor workloads: what is disrupted must"
+                f" be named, for example {self.target.scope_example}"
+            )
+        if not self.target.covers(workload.kind, workload.name):
+            raise CannotLook(f"{workload.ref} is not among what {self.target.uri} names")
+
+
+def new_run() -> str:
+    """A name for a run, fit for a label's value."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def open_lab(
+    target: Target, timeouts: Timeouts, options: LabOptions, journal: Journal | None = None
+) -> Lab:
+    """The laboratory of a live target. Raises `CannotLook` for a file, `Unreachable`."""
+    from pytest_containerpolicy.experiments.docker_lab import DockerLab
+    from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
+    from pytest_containerpolicy.targets.kubernetes import KubernetesTarget
+
+    if not target.is_live:
+        raise CannotLook(f"{target.id} is not a live environment: nothing can be measured on it")
+    if isinstance(target, KubernetesTarget):
+        return KubernetesLab(target, timeouts, options, journal)
+    return DockerLab(target, timeouts, options, journal)
