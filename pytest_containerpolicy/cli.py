@@ -1,4 +1,4 @@
-"""The `containerpolicy` command: audit, explain, snapshot, schema, docs - thin over the rest."""
+"""The `containerpolicy` command: audit, explain, snapshot, restore, ... - thin over the rest."""
 
 import argparse
 import sys
@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("target", metavar="TARGET")
     command.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
     command.set_defaults(run=snapshot)
+
+    command = commands.add_parser(
+        "restore", help="undo what a killed run's experiments left behind, wherever that is"
+    )
+    command.add_argument("--list", action="store_true", help="only say what there is to undo")
+    command.set_defaults(run=restore)
 
     command = commands.add_parser("schema", help="print the JSON Schema of policy.yaml")
     command.set_defaults(run=schema)
@@ -149,6 +155,23 @@ def snapshot(options: argparse.Namespace) -> int:
     for gap in header.unreadable:
         print(f"could not look: {gap}", file=sys.stderr)
     return 0
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Undo what dead runs left behind; 1 if something could not be undone."""
+    from pytest_containerpolicy.experiments import restore as restoring
+    from pytest_containerpolicy.targets.uri import Timeouts
+
+    found = list(restoring.leftovers())
+    if options.list or not found:
+        for entry in found:
+            print(f"{entry.at}  {entry.target}  {entry.what}")
+        print(f"{len(found)} changes to undo")
+        return 0
+    problems = restoring.restore(Timeouts(), print)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return int(bool(problems))
 
 
 def schema(_: argparse.Namespace) -> int:

@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
+from pytest_containerpolicy.laboratories import Laboratories, is_allowed
 from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.readings import Readings
 from pytest_containerpolicy.reports.text import describe, headline, printable
 from pytest_containerpolicy.verdicts import Result, evaluate
-from pytest_containerpolicy.vocabulary import LEVELS, Evidence, Level
 from pytest_containerpolicy.waivers import Waiver
 
 if TYPE_CHECKING:
     from pytest_containerpolicy.examples import Example
-
-NEEDED_LEVEL: dict[Evidence, Level] = {
-    "declared": "observe",
-    "effective": "probe",
-    "measured": "disrupt",
-}
 
 
 class PolicyFailed(Exception):
@@ -113,6 +107,8 @@ class PolicyItem(pytest.Item):
 
     def runtest(self) -> None:
         result = self.result
+        if result and result.figures:
+            self.add_report_section("call", "measured", printable("\n\n".join(result.figures)))
         if result is None or result.verdict == "failed":
             raise PolicyFailed(describe(result) if result else "")
         if result.waived:
@@ -123,8 +119,8 @@ class PolicyItem(pytest.Item):
 
     def _judge(self) -> Result:
         settings = self.plugin.settings
-        needed = NEEDED_LEVEL[self.policy.data.evidence]
-        if LEVELS.index(needed) > LEVELS.index(settings.level):
+        needed = self.policy.level
+        if not is_allowed(needed, settings.level):
             return self._not_evaluated(f"needs --cp-level={needed}, this run has {settings.level}")
         try:
             model = self.plugin.readings.model(self.target)
@@ -132,7 +128,10 @@ class PolicyItem(pytest.Item):
             result = self._not_evaluated(str(error))
             self.user_properties.extend(_properties(result))
             self._cannot_look(headline(result), settings.skip_unreachable)
-        return evaluate(self.policy, model, self.plugin.waivers)
+        laboratories = self.plugin.laboratories
+        lab = laboratories.of(self.target) if needed != "observe" else None
+        covers = laboratories.covers(self.policy, self.target)
+        return evaluate(self.policy, model, self.plugin.waivers, covers=covers, lab=lab)
 
     def _not_evaluated(self, gap: str) -> Result:
         return Result(
@@ -201,11 +200,13 @@ class PolicyPlugin:
         settings: Settings,
         policies: Sequence[Policy],
         readings: Readings,
+        laboratories: Laboratories,
         waivers: Sequence[Waiver],
     ) -> None:
         self.settings = settings
         self.policies = policies
         self.readings = readings
+        self.laboratories = laboratories
         self.waivers = waivers
         self._by_file = {policy.file: policy for policy in policies}
 
@@ -222,12 +223,13 @@ class PolicyPlugin:
     def targets_of(self, policy: Policy) -> list[str]:
         """The targets that a policy may have something to say about.
 
-        What a snapshot holds is not known before it is read.
+        What a snapshot holds is not known before it is read; experiments need a live target.
         """
         return [
             target.id
             for target in self.readings.targets.values()
-            if target.platform is None or target.platform in policy.data.platforms
+            if (target.platform is None or target.platform in policy.data.platforms)
+            and (target.is_live or policy.level == "observe")
         ]
 
     def pytest_collect_file(
@@ -272,4 +274,5 @@ def _properties(result: Result) -> list[tuple[str, object]]:
         ("policy.waivers", "\n".join(waiver.place for _, waiver in result.waived)),
         ("policy.gaps", printable("\n".join(result.gaps))),
         ("policy.fix", result.policy.fix_for(result.platform)),
+        ("policy.figures", printable("\n\n".join(result.figures))),
     ]

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import PackError
+from pytest_containerpolicy.experiments.registry import Experiment
 from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.patches import dump, mend
 from pytest_containerpolicy.policies import POLICY_FILE, Policy
@@ -45,11 +46,13 @@ class Example(Struct, frozen=True):
 
 
 def find_examples(policy: Policy) -> list[Example]:
-    """The examples beside a policy, sorted.
+    """The examples beside a policy, sorted; what an experiment finds no file can show.
 
     Raises `PackError` for a file that is neither policy, example nor README, and unless every
     platform has an example that passes and one that fails.
     """
+    if isinstance(policy.check, Experiment):
+        return []
     others = {POLICY_FILE, "README.md"}
     files = sorted(file for file in policy.folder.iterdir() if file.name not in others)
     examples = [_example(file) for file in files]

@@ -6,6 +6,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from pytest_containerpolicy.experiments.registry import Experiment
 from pytest_containerpolicy.policies import Policy
 
 
@@ -15,6 +16,8 @@ def explanation(policy: Policy) -> RenderableType:
     head = Text.assemble((policy.id, "bold"), f"  {data.severity} · {', '.join(data.platforms)}")
     parts: list[RenderableType] = [head, Text(data.title), Text()]
     parts += [Text("why", style="bold"), _indented(Text(data.why))]
+    if isinstance(policy.check, Experiment):
+        parts += [Text("experiment", style="bold"), _indented(Text(_experiment(policy.check)))]
     parts += [Text("fix", style="bold")]
     parts += [_indented(Text(line)) for line in _fixes(policy)]
     for platform, patch in data.patches.items():
@@ -26,6 +29,10 @@ def explanation(policy: Policy) -> RenderableType:
     parts += [Text("profiles", style="bold"), _indented(Text(_profiles(policy)))]
     parts += [_indented(Text(line)) for line in (*data.references, *data.standards)]
     return Group(*parts)
+
+
+def _experiment(experiment: Experiment) -> str:
+    return f"{experiment.does} (--cp-level={experiment.level})"
 
 
 def _fixes(policy: Policy) -> list[str]:

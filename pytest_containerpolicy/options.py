@@ -35,6 +35,8 @@ _OPTIONS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("level", "string", LEVELS, "what the run may do: observe (default), probe or disrupt"),
     ("unreachable", "string", _ON_PROBLEM, "a target that can't be read: error (default) or skip"),
     ("unreadable", "string", _ON_PROBLEM, "what may not be looked at: error (default) or skip"),
+    ("prober-image", "string", (), "an image with python3 for probers (default python:3-alpine)"),
+    ("url", "linelist", (), "WORKLOAD=URL: measure what clients of a workload get at this URL"),
     ("timeout", "string", (), "seconds to wait for an answer (default 30)"),
     ("connect-timeout", "string", (), "seconds to wait for a connection (default 3)"),
 )  # fmt: skip
@@ -56,6 +58,9 @@ class Settings:
     level: Level = "observe"
     skip_unreachable: bool = False
     skip_unreadable: bool = False
+    prober_image: str = ""
+    urls: dict[str, str] = field(default_factory=dict)
+    dry_run: bool = False
     timeout: float = 30.0
     connect_timeout: float = 3.0
     selftest: bool = False
@@ -89,6 +94,11 @@ def add_options(parser: pytest.Parser) -> None:
         "--cp-selftest",
         action="store_true",
         help="judge the packs' own examples instead of targets",
+    )
+    group.addoption(
+        "--cp-dry-run",
+        action="store_true",
+        help="list what experiments would do, and stop",
     )
     group.addoption(
         "--cp-keep", action="store_true", help="keep what fixtures made for a test that failed"
@@ -131,6 +141,9 @@ def make_settings(config: pytest.Config) -> Settings:
         level=values.get("level", "observe"),
         skip_unreachable=values.get("unreachable") == "skip",
         skip_unreadable=values.get("unreadable") == "skip",
+        prober_image=values.get("prober-image", ""),
+        urls=dict(map(_workload_url, values.get("url", ()))),
+        dry_run=config.option.cp_dry_run,
         timeout=_seconds("timeout", values.get("timeout", 30.0)),
         connect_timeout=_seconds("connect-timeout", values.get("connect-timeout", 3.0)),
         selftest=config.option.cp_selftest,
@@ -146,6 +159,15 @@ def _value(config: pytest.Config, name: str) -> tuple[Any, str]:
     if variable and os.environ.get(variable, "").strip():
         return os.environ[variable].split(), f"environment {variable}"
     return config.getini(ini_key(name)), f"ini {ini_key(name)}"
+
+
+def _workload_url(text: str) -> tuple[str, str]:
+    name, _, url = text.partition("=")
+    if not name or not url.startswith(("http://", "https://")):
+        raise pytest.UsageError(
+            f"--cp-url: {text!r} is not WORKLOAD=URL, such as shop/web=https://shop.example/"
+        )
+    return name, url
 
 
 def _seconds(name: str, value: str | float) -> float:
@@ -165,6 +187,8 @@ def _metavar(name: str) -> str | None:
         "select": "GLOB",
         "ignore": "GLOB",
         "waivers": "FILE",
+        "prober-image": "IMAGE",
+        "url": "WORKLOAD=URL",
         "timeout": "SECONDS",
         "connect-timeout": "SECONDS",
     }.get(name)

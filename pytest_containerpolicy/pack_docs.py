@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from pytest_containerpolicy.examples import Example, find_examples
+from pytest_containerpolicy.experiments.registry import Experiment
 from pytest_containerpolicy.policies import Pack, Policy, json_schema, load_pack
 from pytest_containerpolicy.verdicts import Verdict
 
@@ -29,9 +30,9 @@ def _index(policies: list[Policy]) -> str:
         lines += [
             f"## {challenge.capitalize()}",
             "",
-            "| policy | severity | platforms | profiles |",
+            "| policy | evidence | severity | platforms | profiles |",
         ]
-        lines += ["|---|---|---|---|"]
+        lines += ["|---|---|---|---|---|"]
         lines += [_row(policy) for policy in policies if policy.challenge == challenge]
         lines.append("")
     return "\n".join(lines)
@@ -40,7 +41,7 @@ def _index(policies: list[Policy]) -> str:
 def _row(policy: Policy) -> str:
     data = policy.data
     return (
-        f"| [{data.title}]({policy.id}/README.md) `{policy.id}` | {data.severity}"
+        f"| [{data.title}]({policy.id}/README.md) `{policy.id}` | {data.evidence} | {data.severity}"
         f" | {', '.join(data.platforms)} | {', '.join(data.profiles)} |"
     )
 
@@ -55,8 +56,11 @@ def _policy_page(policy: Policy) -> str:
         "",
     ]
     lines += ["## Why", "", data.why, "", "## How to fix", "", *_fixes(policy), ""]
-    for verdict, heading in (("failed", "Fails"), ("passed", "Passes")):
-        lines += _shortest(find_examples(policy), verdict, heading)  # type: ignore[arg-type]
+    if isinstance(policy.check, Experiment):
+        lines += ["## What it does", "", _experiment(policy.check), ""]
+    else:
+        for verdict, heading in (("failed", "Fails"), ("passed", "Passes")):
+            lines += _shortest(find_examples(policy), verdict, heading)  # type: ignore[arg-type]
     lines += _settings(policy)
     if data.references or data.standards:
         lines += [
@@ -66,6 +70,10 @@ def _policy_page(policy: Policy) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _experiment(experiment: Experiment) -> str:
+    return f"With `--cp-level={experiment.level}` it {experiment.does}."
 
 
 def _fixes(policy: Policy) -> list[str]:

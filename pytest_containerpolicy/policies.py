@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from pytest_containerpolicy.checks.registry import Check, find_check
 from pytest_containerpolicy.errors import PackError, UsageError
+from pytest_containerpolicy.experiments.registry import Experiment, find_experiment
 from pytest_containerpolicy.targets.inventory import Platform
 from pytest_containerpolicy.targets.uri import suggestion
 from pytest_containerpolicy.targets.yaml_files import Document, load_documents
@@ -25,6 +26,7 @@ from pytest_containerpolicy.vocabulary import (
     PROFILES,
     SEVERITIES,
     Evidence,
+    Level,
     Profile,
     Severity,
 )
@@ -39,7 +41,8 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `summary` completes "3 of 41 containers ..." in the first line of a failure; `patches` are
     merge patches, one per platform, that mend the object of a finding; `profiles` gives the
-    params of each profile that the policy belongs to.
+    params of each profile that the policy belongs to. It names either a `check` over the model or
+    an `experiment` on the live target.
     """
 
     id: Annotated[str, Meta(pattern="^[a-z]+/[a-z0-9-]+$")]
@@ -47,9 +50,10 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     summary: Sentence
     severity: Severity
     platforms: Annotated[list[Platform], Meta(min_length=1)]
-    check: Sentence
     why: Sentence
     fix: dict[Platform, Sentence] | Sentence
+    check: str = ""
+    experiment: str = ""
     evidence: Evidence = "declared"
     params: dict[str, Any] = {}
     profiles: dict[Profile, dict[str, Any]] = msgspec.field(
@@ -79,6 +83,11 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def challenge(self) -> str:
         return self.id.partition("/")[0]
+
+    @property
+    def level(self) -> Level:
+        """The least that a run must be allowed to do, for this policy to be judged."""
+        return self.check.level if isinstance(self.check, Experiment) else "observe"
 
     @property
     def folder(self) -> Path:
@@ -141,7 +150,7 @@ def load_policy(file: Path, pack: str, profile: Profile = "baseline") -> Policy:
     try:
         data = msgspec.convert(document.content, PolicyData)
         _require_id(data, file)
-        check = find_check(data.check)
+        check = _find(data)
         params = check.convert(data.params | data.profiles.get(profile, {}))
     except msgspec.ValidationError as error:
         raise PackError(_explain(file, str(error), document)) from None
@@ -210,6 +219,16 @@ def _document(file: Path) -> Document:
     if len(documents) != 1:
         raise PackError(f"{file}: holds {len(documents)} documents, a policy is one")
     return documents[0]
+
+
+def _find(data: PolicyData) -> Check:
+    if bool(data.check) == bool(data.experiment):
+        raise PackError("check: name either a check or an experiment")
+    if data.experiment and data.evidence == "declared":
+        raise PackError("evidence: an experiment gives effective or measured evidence")
+    if data.check and data.evidence != "declared":
+        raise PackError("evidence: a check gives declared evidence; name an experiment")
+    return find_experiment(data.experiment) if data.experiment else find_check(data.check)
 
 
 def _require_id(data: PolicyData, file: Path) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
-from pytest_containerpolicy.collection import PolicyPlugin
+from pytest_containerpolicy.collection import PolicyItem, PolicyPlugin
 from pytest_containerpolicy.errors import UsageError
+from pytest_containerpolicy.laboratories import (
+    Laboratories,
+    is_allowed,
+    require_scope,
+    timeouts_of,
+)
 from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy, builtin_pack, find_pack, load_pack, select
 from pytest_containerpolicy.readings import Readings
 from pytest_containerpolicy.reports import terminal
-from pytest_containerpolicy.targets.uri import Timeouts, parse_targets
+from pytest_containerpolicy.reports.text import printable
+from pytest_containerpolicy.targets.uri import parse_targets
 from pytest_containerpolicy.waivers import load_waivers
 
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ class Run(PolicyPlugin):
     """What is registered with pytest while a run judges something."""
 
     shared: tempfile.TemporaryDirectory[str] | None = None
+    beyond: int = 0
+    watcher: Watcher
 
     @property
     def args(self) -> list[str]:
@@ -47,8 +57,33 @@ class Run(PolicyPlugin):
         level = f"level {settings.level}{_from(settings, 'level')}"
         return (
             f"containerpolicy: {targets} target{'s' * (targets != 1)}{origin}"
-            f" · {count} policies ({profile}) · {level}"
+            f" · {count} policies ({profile}) · {level}{_more(self.beyond)}"
         )
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Put right what a killed run has left, before anything is read."""
+        if self.settings.level == "observe" or hasattr(session.config, "workerinput"):
+            return
+        try:
+            for line in self.laboratories.restore():
+                self.watcher.write(line)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """List what will be disrupted; with --cp-dry-run what else will be done, and stop."""
+        pairs = [(item.policy, item.target) for item in session.items if _is_policy(item)]
+        if hasattr(session.config, "workerinput"):
+            return None
+        pairs = [(item.policy, item.target) for item in session.items if _is_policy(item)]
+        if self.shared is not None:
+            # With xdist the items are on the workers.
+            pairs = [(p, target) for p in self.policies for target in self.targets_of(p)]
+        dry_run = self.settings.dry_run
+        for line in self.laboratories.plan(pairs, "probe" if dry_run else "disrupt"):
+            self.watcher.write(line)
+        return True if dry_run else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -57,9 +92,10 @@ class Run(PolicyPlugin):
             self.shared = tempfile.TemporaryDirectory(prefix="containerpolicy-")
             self.readings = Readings(
                 list(self.readings.targets.values()),
-                _timeouts(self.settings),
+                timeouts_of(self.settings),
                 Path(self.shared.name),
             )
+            self.laboratories = Laboratories(self.settings, self.readings, self.watcher.write)
         node.workerinput[_SHARED] = self.shared.name
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -79,6 +115,7 @@ class Run(PolicyPlugin):
 
     def _closing_lines(self, results: Sequence[dict[str, str]]) -> list[str]:
         lines = [*terminal.table(results), *terminal.not_evaluated(results)]
+        lines += terminal.measured(results)
         lines += terminal.waived(results, self.waivers, self.policies, date.today())
         for target in self.readings.targets:
             inventory = self.readings.already_read(target)
@@ -87,6 +124,7 @@ class Run(PolicyPlugin):
         return lines
 
     def pytest_unconfigure(self) -> None:
+        self.laboratories.close()
         if self.shared is not None:
             self.shared.cleanup()
 
@@ -109,9 +147,11 @@ def make_run(config: pytest.Config, settings: Settings) -> Run:
         min_severity=settings.min_severity,
         profile=settings.profile,
     )
-    if not chosen:
+    asked = _asked_for(chosen, settings)
+    if not asked:
         raise UsageError(
             "no policy is left: --cp-select, --cp-ignore and --cp-min-severity leave none"
+            + _more(len(chosen))
         )
     asks_nothing = settings.selftest or config.option.cp_list
     if not settings.targets and not asks_nothing:
@@ -121,8 +161,53 @@ def make_run(config: pytest.Config, settings: Settings) -> Run:
     targets = () if asks_nothing else parse_targets(settings.targets)
     worker_input = getattr(config, "workerinput", {})
     shared = worker_input.get(_SHARED)
-    readings = Readings(targets, _timeouts(settings), Path(shared) if shared else None)
-    return Run(settings, chosen, readings, load_waivers(settings.waivers, policies))
+    require_scope(asked, targets)
+    readings = Readings(targets, timeouts_of(settings), Path(shared) if shared else None)
+    watcher = Watcher(config)
+    laboratories = Laboratories(settings, readings, watcher.write)
+    run = Run(settings, asked, readings, laboratories, load_waivers(settings.waivers, policies))
+    run.beyond, run.watcher = len(chosen) - len(asked), watcher
+    return run
+
+
+class Watcher:
+    """Whoever watches the run: lines on the terminal, whatever pytest captures meanwhile."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def write(self, text: str) -> None:
+        """Show a line, where there is a terminal to show it on."""
+        plugins = self._config.pluginmanager
+        reporter, capture = (
+            plugins.get_plugin("terminalreporter"),
+            plugins.get_plugin("capturemanager"),
+        )
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(printable(text))
+
+
+def _asked_for(chosen: Sequence[Policy], settings: Settings) -> list[Policy]:
+    """The policies that the run's level allows, and those that were asked for by name."""
+    names = set(settings.select)
+    return [
+        policy
+        for policy in chosen
+        if settings.selftest
+        or is_allowed(policy.level, settings.level)
+        or names & {policy.id, *policy.data.aliases}
+    ]
+
+
+def _more(beyond: int) -> str:
+    return f" ({beyond} more with --cp-level=probe or disrupt)" if beyond else ""
+
+
+def _is_policy(item: pytest.Item) -> TypeGuard[PolicyItem]:
+    return isinstance(item, PolicyItem)
 
 
 def load_policies(settings: Settings, base: Path) -> list[Policy]:
@@ -131,10 +216,6 @@ def load_policies(settings: Settings, base: Path) -> list[Policy]:
     folders = {pack.folder: pack for pack in packs}
     policies = [p for pack in folders.values() for p in load_pack(pack, settings.profile)]
     return sorted(policies, key=lambda policy: policy.id)
-
-
-def _timeouts(settings: Settings) -> Timeouts:
-    return Timeouts(connect=settings.connect_timeout, read=settings.timeout)
 
 
 def _from(settings: Settings, name: str) -> str:

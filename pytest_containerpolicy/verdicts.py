@@ -6,7 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from pytest_containerpolicy.checks.registry import Finding
+from pytest_containerpolicy.checks.registry import Finding, Judgement
+from pytest_containerpolicy.experiments.lab import Lab
+from pytest_containerpolicy.experiments.registry import Experiment
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.refs import ObjectRef
 from pytest_containerpolicy.policies import Policy
@@ -19,7 +21,7 @@ class Result(Struct, frozen=True, kw_only=True):
     """A verdict and all that led to it.
 
     `judged` counts the objects that were looked at, `gaps` says what could not be,
-    `expired` are the waivers that no longer hold for a finding.
+    `expired` are the waivers that no longer hold for a finding, `figures` what was measured.
     """
 
     policy: Policy
@@ -31,6 +33,7 @@ class Result(Struct, frozen=True, kw_only=True):
     waived: tuple[tuple[Finding, Waiver], ...] = ()
     expired: tuple[tuple[Finding, Waiver], ...] = ()
     gaps: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -39,9 +42,12 @@ def evaluate(
     waivers: Sequence[Waiver] = (),
     *,
     covers: Callable[[ObjectRef], bool] | None = None,
+    lab: Lab | None = None,
     today: date | None = None,
 ) -> Result:
     """Judge a model, or the objects of it that `covers` admits, by a policy.
+
+    A policy that names an experiment is carried out in `lab`.
 
     What was found wrong outweighs what could not be looked at; what could not be looked at
     outweighs a pass; and a pass needs at least one object that was judged.
@@ -53,7 +59,7 @@ def evaluate(
             platform=model.platform,
             verdict="not applicable",
         )
-    judgement = policy.check.judge(model, policy.params, covers)
+    judgement, figures = _judge(policy, model, covers, lab)
     findings, waived, expired = _waive(
         policy, model.target, judgement.findings, waivers, today or date.today()
     )
@@ -67,7 +73,25 @@ def evaluate(
         waived=tuple(waived),
         expired=tuple(expired),
         gaps=tuple(judgement.gaps),
+        figures=figures,
     )
+
+
+def _judge(
+    policy: Policy,
+    model: Model,
+    covers: Callable[[ObjectRef], bool] | None,
+    lab: Lab | None,
+) -> tuple[Judgement, tuple[str, ...]]:
+    check = policy.check
+    if not isinstance(check, Experiment):
+        return check.judge(model, policy.params, covers), ()
+    if lab is None:
+        gap = f"needs a live target and --cp-level={check.level}"
+        return Judgement(gaps=[gap]), ()
+    earlier = len(lab.figures)
+    judgement = check.using(lab).judge(model, policy.params, covers)
+    return judgement, tuple(lab.figures[earlier:])
 
 
 def _verdict(found: bool, missed: bool, judged: int) -> Verdict:

@@ -109,6 +109,17 @@ class Check(Struct, frozen=True, kw_only=True):
                 self._judge_one(subject, params, judgement)
         return judgement
 
+    def subjects(
+        self,
+        model: Model,
+        params: Mapping[str, Any],
+        covers: Callable[[ObjectRef], bool] | None = None,
+    ) -> Iterator[str]:
+        """The objects that `judge` would ask about, by name. Raises `CannotLook`."""
+        for subject in model.all(self.noun):
+            if (covers is None or covers(ref_of(subject))) and self.applies(subject, **params):
+                yield _finding(subject, Violation(found="", wanted="")).subject
+
     def _judge_one(self, subject: Any, params: Mapping[str, Any], judgement: Judgement) -> None:
         try:
             if not self.applies(subject, **params):

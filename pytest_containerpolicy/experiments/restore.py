@@ -1,6 +1,6 @@
 """What dead runs left behind, undone by whoever comes next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing
 
 from pytest_containerpolicy.errors import ContainerPolicyError, NotRestored
@@ -17,13 +17,20 @@ def leftovers() -> Iterator[Entry]:
         journal.close()
 
 
-def restore(timeouts: Timeouts, say: Callable[[str], None]) -> list[str]:
-    """Undo what dead runs left, the newest first; returns what could not be undone, and why."""
+def restore(
+    timeouts: Timeouts, say: Callable[[str], None], targets: Container[str] | None = None
+) -> list[str]:
+    """Undo what dead runs left, the newest first; returns what could not be undone, and why.
+
+    `targets` are the durable URIs of the environments that may be touched; None is any.
+    """
     load_builtin_experiments()
     problems: list[str] = []
     for journal in orphans(state_folder()):
         with closing(journal):
             for entry in journal.pending:
+                if targets is not None and entry.target not in targets:
+                    continue
                 try:
                     _restore_one(entry, journal, timeouts)
                     say(f"restored: {entry.what} (changed {entry.at} by run {journal.run})")

@@ -54,6 +54,16 @@ def not_evaluated(results: Iterable[Properties]) -> list[str]:
     ]
 
 
+def measured(results: Sequence[Properties]) -> list[str]:
+    """The first line of each measurement, with the policy and target that it was made for."""
+    return [
+        printable(f"{result['policy.id']} on {result['policy.target']}: {line}")
+        for result in results
+        for figures in result.get("policy.figures", "").split("\n\n")
+        if (line := figures.partition("\n")[0])
+    ]
+
+
 def _some(ids: Sequence[str]) -> str:
     return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
 

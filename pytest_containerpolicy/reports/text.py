@@ -40,6 +40,8 @@ def describe(result: Result) -> str:
     rest = len(result.findings) - MOST_FINDINGS
     if rest > 0:
         lines.append(f"... and {rest} more")
+    for figures in result.figures:
+        lines += ["", *figures.splitlines()]
     if result.findings:
         lines += ["", *_wrapped("why  ", result.policy.data.why)]
         lines += _wrapped("fix  ", result.policy.fix_for(result.platform))

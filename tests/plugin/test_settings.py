@@ -84,18 +84,51 @@ def test_list(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*memory-reserved*")
 
 
-def test_level_gates_evidence(pytester: pytest.Pytester, manifests: Path) -> None:
-    """A policy that needs more permission than the level grants is not evaluated."""
-    folder = pytester.path / "pack" / "resources" / "effective"
-    folder.mkdir(parents=True)
-    (folder / "policy.yaml").write_text(
-        "id: resources/effective\ntitle: t\nsummary: s\nseverity: low\nplatforms: [kubernetes]\n"
-        "check: memory_limit_set\nwhy: w.\nfix: f.\nevidence: effective\n"
-    )
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: dev, context: {cluster: c, user: u}}]
+current-context: dev
+"""
 
+
+@pytest.fixture
+def cluster(pytester: pytest.Pytester) -> str:
+    """The URI of a cluster that nothing answers for."""
+    (pytester.path / "kubeconfig").write_text(KUBECONFIG)
+    return f"k8s://dev?kubeconfig={pytester.path}/kubeconfig"
+
+
+def test_experiment_beyond_the_level(pytester: pytest.Pytester, cluster: str) -> None:
+    """An experiment that is asked for by name, but not allowed, is not evaluated."""
     result = pytester.runpytest(
-        "--cp-target=manifests:manifests", "--cp-pack=pack", "--cp-select=resources/effective"
+        f"--cp-target={cluster}", "--cp-select=upgrades/rollout-without-downtime"
     )
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*needs --cp-level=probe, this run has observe*"])
+    result.stdout.fnmatch_lines(["*needs --cp-level=disrupt, this run has observe*"])
+
+
+def test_experiments_left_out(pytester: pytest.Pytester, manifests: Path) -> None:
+    """The header counts the policies that the level leaves out."""
+    result = pytester.runpytest("--cp-target=manifests:manifests", "--collect-only")
+
+    result.stdout.fnmatch_lines(["*level observe (* more with --cp-level=probe or disrupt)"])
+
+
+def test_disrupt_needs_a_named_scope(pytester: pytest.Pytester, cluster: str) -> None:
+    """A target that names neither namespaces nor workloads is not disrupted."""
+    result = pytester.runpytest(f"--cp-target={cluster}", "--cp-level=disrupt")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines(["*this one names nothing: write for example k8s://*"])
+
+
+def test_url_of_a_workload(pytester: pytest.Pytester) -> None:
+    """A --cp-url that is not WORKLOAD=URL is a usage error that shows the form."""
+    result = pytester.runpytest("--containerpolicy", "--cp-url=https://shop.example/")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines(["*is not WORKLOAD=URL, such as shop/web=https://shop.example/*"])

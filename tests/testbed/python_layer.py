@@ -23,6 +23,7 @@ PACKAGES = (
     "libssl3",
     "zlib1g",
     "libexpat1",
+    "libffi8",
     "ca-certificates",
 )
 ENVIRONMENT = (
@@ -31,10 +32,20 @@ ENVIRONMENT = (
     "PYTHONUNBUFFERED=1",
     "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
 )
-_LIBRARIES = ("libc", "libm", "libz", "libexpat", "libcrypto", "libssl", "libdl", "libpthread")
+_LIBRARIES = (
+    "libc",
+    "libm",
+    "libz",
+    "libexpat",
+    "libcrypto",
+    "libssl",
+    "libdl",
+    "libpthread",
+    "libffi",
+)
 # What a client never imports, and extension modules whose libraries are not in the layer.
 _LEFT_OUT = re.compile(
-    "_bz2|_codecs_|_crypt|_ctypes|_curses|_dbm|_lzma|_sqlite3|_test|_uuid|_xxtestfuzz|ctypes|"
+    "_bz2|_codecs_|_crypt|_ctypes_test|_curses|_dbm|_lzma|_sqlite3|_test|_uuid|_xxtestfuzz|"
     "curses|dbm|distutils|nis|ossaudiodev|pydoc_data|readline|sqlite3|test|turtle|unittest|venv|"
     "xxlimited"
 )

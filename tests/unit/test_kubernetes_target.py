@@ -114,7 +114,7 @@ def test_unknown_key(kubeconfig: Path) -> None:
     """A misspelt key is an error: `namespaces=` must not judge the whole cluster."""
     expected = (
         "k8s://dev?namespaces=a: unknown key 'namespaces'; did you mean 'namespace'?"
-        " (allowed: kubeconfig, namespace)"
+        " (allowed: kubeconfig, namespace, workload)"
     )
     assert expected == message("k8s://dev?namespaces=a")
 
@@ -233,7 +233,7 @@ def test_in_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         ("k8s+incluster:", "k8s+incluster:: write k8s+incluster://"),
         (
             "k8s+incluster://?kubeconfig=a",
-            "k8s+incluster://?kubeconfig=a: unknown key 'kubeconfig' (allowed: namespace)",
+            "k8s+incluster://?kubeconfig=a: unknown key 'kubeconfig' (allowed: namespace, workload)",
         ),
     ],
 )

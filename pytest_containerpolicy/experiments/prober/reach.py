@@ -36,14 +36,15 @@ async def reach(request: dict[str, Any], _: Ending) -> None:
 
 async def tried(one: dict[str, Any], slots: asyncio.Semaphore) -> dict[str, Any]:
     """One probe, tried again until it succeeds or its attempts are used up."""
+    attempts, most = 0, int(one.get("attempts", 1))
     async with slots:
-        for attempts in range(1, int(one.get("attempts", 1)) + 1):
-            begun = clock()
+        while True:
+            attempts, begun = attempts + 1, clock()
             outcome, detail = await once(one)
-            took = round((clock() - begun) * 1e3, 3)
-            if outcome in SUCCESS:
-                break
-    return {"id": one["id"], "outcome": outcome, "ms": took, "attempts": attempts, "detail": detail}
+            if outcome in SUCCESS or attempts >= most:
+                took = round((clock() - begun) * 1e3, 3)
+                found = {"id": one["id"], "outcome": outcome, "ms": took}
+                return {**found, "attempts": attempts, "detail": detail}
 
 
 async def once(one: dict[str, Any]) -> Found:
@@ -51,7 +52,7 @@ async def once(one: dict[str, Any]) -> Found:
     attempt = Attempt(float(one.get("timeout", 2.0)))
     try:
         return await PROTOCOLS[one["protocol"]](one, attempt)
-    except (asyncio.CancelledError, OSError, ValueError, EOFError) as error:
+    except (asyncio.CancelledError, Exception) as error:
         reason = str(error)
         return classify(error, attempt.stage), {"reason": reason} if reason else {}
     finally:

@@ -8,6 +8,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -144,4 +145,4 @@ def readable(text: str) -> Iterator[str]:
     with os.fdopen(handle, "w") as file:
         file.write(text)
     yield path
-    os.unlink(path)
+    Path(path).unlink()

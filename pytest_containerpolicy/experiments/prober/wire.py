@@ -132,8 +132,4 @@ class Host:
         sock = await self.connected(attempt)
         attempt.stage = "tls"
         name = (server_name or self.name) if tls else None
-        try:
-            return await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
-        except BaseException:
-            sock.close()
-            raise
+        return await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
