@@ -63,6 +63,7 @@ class Laboratories:
             model = self._readings.model(target_id)
             covers = self.covers(policy, target_id)
             found = list(policy.check.subjects(model, policy.params, covers))
+            found += [f"could not look: {gap}" for gap in model.gaps(policy.check.noun)]
         except ContainerPolicyError as error:
             return f"could not look: {error}"
         return ", ".join(found) or "nothing"

@@ -109,6 +109,21 @@ class KubernetesLab(Lab):
         items: list[Document] = answer["items"]
         return items
 
+    def watch(self, path: str, document: Document, seconds: float) -> "Iterator[Document]":
+        """What becomes of one document of a collection, as it changes, for `seconds`.
+
+        Each is the API's event, with `type` and `object`; the watch begins now.
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+        """
+        query: dict[str, str | int] = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={document['metadata']['name']}",
+            "resourceVersion": document["metadata"]["resourceVersion"],
+            "timeoutSeconds": max(1, int(seconds)),
+        }
+        with refusals(f"watch {path}"):
+            return _events(self.connection.stream(path, query, seconds=seconds + 5), path)
+
     def create(self, path: str, document: Document, *, dry_run: bool = False) -> Document:
         """Create one document; `dry_run` has it admitted, but not kept."""
         query = {"dryRun": "All"} if dry_run else None
@@ -158,7 +173,7 @@ class KubernetesLab(Lab):
             pod = self.find(f"{path}/{workload.name}")
             return [pod] if pod else []
         found = self.items(path, workload.labels)
-        return [pod for pod in found if _controls(workload, pod)]
+        return [pod for pod in found if controls(workload, pod)]
 
     def execute(
         self,
@@ -205,8 +220,14 @@ class KubernetesLab(Lab):
         metadata.setdefault("labels", {}).update({MANAGED_BY: MANAGER, RUN_LABEL: self.run})
         own = f"{path}/{quote(metadata['name'])}"
         what = f"{document['kind']} {metadata['name']} ({path}) is left"
-        with self.undoing(remove, what, path=own, run=self.run, grace=grace):
-            yield self.create(path, document)
+        with self.undoing(remove, what, path=own, run=self.run, grace=grace) as entry:
+            try:
+                made = self.create(path, document)
+            except Refused as refusal:
+                if 400 <= refusal.status < 500:
+                    self.journal.done(entry)
+                raise
+            yield made
 
     @contextmanager
     def claim(self, workload: Workload) -> Iterator[None]:
@@ -290,6 +311,14 @@ def is_ready(pod: Document) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def _events(parts: Iterator[bytes], path: str) -> Iterator[Document]:
+    rest = b""
+    with refusals(f"watch {path}"):
+        for part in parts:
+            *lines, rest = (rest + part).split(b"\n")
+            yield from (msgspec.json.decode(line) for line in lines)
+
+
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
     """Turn a failed request into `Refused`, which says what was asked and which right it needs."""
@@ -301,7 +330,8 @@ def refusals(what: str) -> Iterator[None]:
         raise Refused(f"{what}: {message}{needs}", failure.status, message) from None
 
 
-def _controls(workload: Workload, pod: Document) -> bool:
+def controls(workload: Workload, pod: Document) -> bool:
+    """Whether a workload is a pod's controller, directly or through a ReplicaSet of its own."""
     for owner in pod["metadata"].get("ownerReferences") or ():
         if not owner.get("controller"):
             continue

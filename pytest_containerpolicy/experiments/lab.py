@@ -135,18 +135,20 @@ class Lab(ABC):
         return answer  # type: ignore[no-any-return]
 
     @contextmanager
-    def undoing(self, undo_function: Undo, what: str, **arguments: Any) -> Iterator[None]:
+    def undoing(self, undo_function: Undo, what: str, **arguments: Any) -> Iterator[Entry]:
         """Write down how to undo what the block does, before it; undo it after, come what may.
 
         `what` describes the change as it stands if it is not undone: `node a is cordoned`.
+        A block that knows that nothing was changed marks the entry as done in the journal.
         Raises `NotRestored` if it could not be undone; the journal then keeps it.
         """
         name, uri, identity = undo_function.__name__, self.target.durable_uri, self.identity
         entry = self.journal.add(name, what, uri, identity, arguments)
         try:
-            yield
+            yield entry
         finally:
-            self.take_back(entry, self.journal)
+            if entry in self.journal.pending:
+                self.take_back(entry, self.journal)
 
     def take_back(self, entry: Entry, journal: Journal) -> None:
         """Undo one change and mark it as undone. Raises `NotRestored`."""

@@ -123,6 +123,7 @@ class LimitRange(Struct, eq=False, kw_only=True):
 class Node(Struct, eq=False, kw_only=True):
     """A machine of a cluster or Swarm. Allocatable memory in bytes, CPU in cores.
 
+    `allocatable` is all that Kubernetes lets pods request there, by its own names, in base units.
     A Swarm node's labels hold what constraints may ask for, by the constraints' own keys
     (`node.role`, `node.labels.zone`), values in lower case. `reachability` is its managers'.
     """
@@ -135,6 +136,7 @@ class Node(Struct, eq=False, kw_only=True):
     memory: int = 0
     cpu: float = 0
     pods: int | None = None
+    allocatable: dict[str, float] = {}
     version: str = ""
     is_manager: bool = False
     is_leader: bool = False

@@ -132,6 +132,7 @@ def node(found: cluster.Node) -> Node:
         memory=bytes_in(amounts, "memory", path) or 0,
         cpu=number_in(amounts, "cpu", path) or 0,
         pods=None if pods is None else int(pods),
+        allocatable=numbers(amounts, path),
         version=status.node_info.kubelet_version,
     )
 

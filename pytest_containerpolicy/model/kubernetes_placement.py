@@ -76,7 +76,7 @@ def spread_of(
     pod: pods.PodSpec, pod_path: str, labels: Labels, namespace: str
 ) -> tuple[Spread, ...]:
     """The rules that keep a workload's own copies apart: those that select its own pods."""
-    found = (*_anti_affinities(pod, pod_path, namespace), *_constraints(pod, pod_path))
+    found = (*_anti_affinities(pod, pod_path, namespace), *constraints_of(pod, pod_path))
     return tuple(spread for spread in found if spread.selector and spread.selector.matches(labels))
 
 
@@ -118,7 +118,8 @@ def _anti_affinity(term: pods.PodAffinityTerm, path: str, *, required: bool) -> 
     )
 
 
-def _constraints(pod: pods.PodSpec, pod_path: str) -> Iterator[Spread]:
+def constraints_of(pod: pods.PodSpec, pod_path: str) -> Iterator[Spread]:
+    """The topology spread constraints, whichever pods they select."""
     for index, constraint in enumerate(pod.topology_spread_constraints or ()):
         yield Spread(
             kind="topology-spread",

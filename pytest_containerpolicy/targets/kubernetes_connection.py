@@ -8,12 +8,13 @@ are the same in kubernetes 36 and 37.
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct
 from urllib3 import Timeout
+from urllib3.exceptions import HTTPError
 
 from pytest_containerpolicy.errors import Unreachable
 from pytest_containerpolicy.targets.decoders import decoder
@@ -137,6 +138,29 @@ class Connection:
             raise _refusal(response)
         return bytes(response.data)
 
+    def follow(self, path: str, query: Mapping[str, str | int], silence: float) -> Iterator[bytes]:
+        """The lines of an answer that goes on and on, each when it comes, to its end.
+
+        Raises `RequestFailed` if it is refused and, while reading, when it breaks off or nothing
+        comes for `silence` seconds.
+        """
+        timeout = Timeout(connect=self._timeout.connect_timeout, read=silence)
+        try:
+            response = self.client.rest_client.pool_manager.request(
+                "GET",
+                f"{self.server}{path}?{urlencode(query)}",
+                headers=_HEADERS | self._authorization(),
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except Exception as error:
+            raise explain(error, timeout) from None
+        if response.status not in _WELL:
+            raise _refusal(response)
+        return _lines(response, timeout)
+
     def websocket(self, path: str) -> Any:
         """A websocket to the API server, as exec needs it. Raises `RequestFailed`."""
         from kubernetes.stream.ws_client import create_websocket, get_websocket_url
@@ -157,6 +181,17 @@ class Connection:
         with self._credentials:
             settings = self.client.configuration.auth_settings().values()
         return {setting["key"]: setting["value"].strip() for setting in settings}
+
+
+def _lines(response: Any, timeout: Timeout) -> Iterator[bytes]:
+    rest = b""
+    with closing(response):
+        try:
+            for chunk in response.stream():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+        except HTTPError as error:
+            raise explain(error, timeout) from None
 
 
 def _refusal(response: Any) -> RequestFailed:

@@ -1,0 +1,36 @@
+"""How copies of a workload were replaced, whatever the platform: what was seen of them."""
+
+from msgspec import Struct
+
+
+class Stop(Struct, frozen=True, kw_only=True):
+    """How one old copy stopped: seconds from being told to, exit codes by container.
+
+    `codes` lacks what was not seen. `killed`: it did not end by itself within its grace period.
+    """
+
+    name: str
+    seconds: float
+    codes: dict[str, int]
+    killed: bool = False
+
+    def __str__(self) -> str:
+        codes = "/".join(str(code) for code in self.codes.values()) or "not seen"
+        return f"exit {codes} after {self.seconds:.1f} s"
+
+
+class Replacement(Struct, frozen=True, kw_only=True):
+    """What a platform did to replace all copies of a workload.
+
+    `seconds` until the last new copy was ready and the last old one gone. `fewest_ready` copies
+    were ready at the worst moment, none at all for `without_ready` seconds. `reasons` say why it
+    is not `completed`.
+    """
+
+    seconds: float
+    copies: int
+    completed: bool
+    stops: tuple[Stop, ...] = ()
+    fewest_ready: int | None = None
+    without_ready: float = 0
+    reasons: tuple[str, ...] = ()
