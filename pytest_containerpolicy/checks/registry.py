@@ -121,14 +121,18 @@ class Check(Struct, frozen=True, kw_only=True):
                 yield _finding(subject, Violation(found="", wanted="")).subject
 
     def _judge_one(self, subject: Any, params: Mapping[str, Any], judgement: Judgement) -> None:
+        violations: list[Violation] = []
         try:
             if not self.applies(subject, **params):
                 return
-            violations = list(self.function(subject, **params))
+            # What was found stays found, even if something could not be looked at after it.
+            for violation in self.function(subject, **params):
+                violations.append(violation)  # noqa: PERF402
         except CannotLook as gap:
             if str(gap) not in judgement.gaps:
                 judgement.gaps.append(str(gap))
-            return
+            if not violations:
+                return
         judgement.judged += 1
         judgement.findings.extend(_finding(subject, violation) for violation in violations)
 

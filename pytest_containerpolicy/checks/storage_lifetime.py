@@ -12,7 +12,7 @@ from pytest_containerpolicy.model.paths import field_path
 from pytest_containerpolicy.model.volume import PersistentVolume, Volume
 from pytest_containerpolicy.model.workload import Workload
 
-_KEPT = ("node", "claim", "external")
+KEPT = ("node", "claim", "external")
 # What an agent needs of its node - devices, sockets, logs - is not data that it keeps there.
 _NOT_DATA = ("/boot", "/dev", "/etc", "/lib", "/proc", "/run", "/sys", "/usr", "/var/log")
 
@@ -61,8 +61,8 @@ def data_outlives_container(
 
     `images`: more images, each with its data directory.
     """
-    directories = data_directories(container.image, images)
-    if any(_is_kept(container, directory) for directory in directories):
+    directories = unkept_directories(container, images)
+    if not directories:
         return
     directory = directories[0]
     unit = "pod" if container.workload.platform == "kubernetes" else "container"
@@ -74,17 +74,26 @@ def data_outlives_container(
     )
 
 
+def unkept_directories(
+    container: Container, images: Mapping[str, str] | None = None
+) -> tuple[DataDirectory, ...]:
+    """Where a well-known image keeps its data; none if one is on what outlives the container."""
+    directories = data_directories(container.image, images)
+    kept = any(_is_kept(container, directory) for directory in directories)
+    return () if kept else directories
+
+
 def _is_kept(container: Container, directory: DataDirectory) -> bool:
-    mounts = [_data_mount(container, directory)]
+    mounts = [data_mount(container, directory)]
     if directory.or_below:
         mounts += [m for m in container.mounts if is_under(m.destination, (directory.path,))]
     return any(
-        mount is not None and mount.volume.lifetime in _KEPT and not mount.read_only
+        mount is not None and mount.volume.lifetime in KEPT and not mount.read_only
         for mount in mounts
     )
 
 
-def _data_mount(container: Container, directory: DataDirectory) -> Mount | None:
+def data_mount(container: Container, directory: DataDirectory) -> Mount | None:
     """The mount that holds the directory, unless a volume of the image lies over it."""
     mount = container.mount_of(directory.path)
     if mount is None or _lists_image_volumes(container):
@@ -100,13 +109,13 @@ def _lists_image_volumes(container: Container) -> bool:
 
 
 def _place(container: Container, directory: DataDirectory) -> str:
-    mount = _data_mount(container, directory)
+    mount = data_mount(container, directory)
     above = container.mount_of(directory.path)
     if mount is not None:
         name = (
             f"{mount.volume.kind} {mount.volume.name}" if mount.volume.name else mount.volume.kind
         )
-        return f"on {name}{', read-only' if mount.volume.lifetime in _KEPT else ''}"
+        return f"on {name}{', read-only' if mount.volume.lifetime in KEPT else ''}"
     if above is not None:
         return (
             f"on an anonymous volume of the image, which hides {above.volume.kind}"
@@ -117,7 +126,7 @@ def _place(container: Container, directory: DataDirectory) -> str:
 
 def may_move(workload: Workload) -> bool:
     """Whether it keeps data on volumes, and a controller starts it anew elsewhere."""
-    return workload.controlled and any(v.lifetime in _KEPT for v in workload.written_volumes)
+    return workload.controlled and any(v.lifetime in KEPT for v in workload.written_volumes)
 
 
 @check(applies=may_move)
@@ -132,7 +141,7 @@ def data_follows_workload(
     if workload.one_per_node:
         return
     for volume in workload.written_volumes:
-        path = real_path(volume.host_path or _bound_host_path(workload, volume))
+        path = real_path(volume.host_path or bound_host_path(workload, volume))
         if _stays_behind(volume, path, shared_paths) and not workload.keeps_to_one_node:
             name = f"{volume.kind} {volume.name}"
             yield Violation(
@@ -146,14 +155,17 @@ def data_follows_workload(
 def _stays_behind(volume: Volume, path: str, shared_paths: Sequence[str]) -> bool:
     if volume.lifetime != "node" and not path:
         return False
+    return may_hold_data(path) and not is_under(path, shared_paths)
+
+
+def may_hold_data(host_path: str) -> bool:
+    """Whether a workload may keep data there: not in a socket, not among the host's own files."""
     return (
-        path != "/"
-        and not path.endswith(".sock")
-        and not is_under(path, (*_NOT_DATA, *shared_paths))
+        host_path != "/" and not host_path.endswith(".sock") and not is_under(host_path, _NOT_DATA)
     )
 
 
-def _bound_host_path(workload: Workload, volume: Volume) -> str:
+def bound_host_path(workload: Workload, volume: Volume) -> str:
     """The host's path behind a claim: a hostPath volume binds it to no node.
 
     Only a cluster knows what a claim is bound to. Raises `CannotLook`.

@@ -11,7 +11,16 @@ from pytest_containerpolicy.experiments.registry import Experiment, experiment
 
 __all__ = ["Experiment", "experiment", "load_builtin_experiments"]
 
-_MODULES: tuple[str, ...] = ()
+_MODULES: tuple[str, ...] = (
+    "autoscaling",
+    "drain",
+    "node_removal",
+    "effective_health",
+    "effective_limits",
+    "effective_security",
+    "stopping",
+    "crashing",
+)
 
 
 def load_builtin_experiments() -> None:

@@ -51,12 +51,18 @@ _REMOVAL_SECONDS = 60.0
 
 
 class Refused(CannotLook):
-    """The API server refused a request; `status` is HTTP's, `message` the server's own words."""
+    """The API server refused a request.
 
-    def __init__(self, text: str, status: int, message: str) -> None:
+    `status` is HTTP's, `message` the server's own words, `causes` its reasons by their kind.
+    """
+
+    def __init__(
+        self, text: str, status: int, message: str, causes: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.message = message
+        self.causes = causes
 
 
 class KubernetesLab(Lab):
@@ -108,21 +114,6 @@ class KubernetesLab(Lab):
         answer = self.get(path, {"labelSelector": text} if text else None)
         items: list[Document] = answer["items"]
         return items
-
-    def watch(self, path: str, document: Document, seconds: float) -> "Iterator[Document]":
-        """What becomes of one document of a collection, as it changes, for `seconds`.
-
-        Each is the API's event, with `type` and `object`; the watch begins now.
-        https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
-        """
-        query: dict[str, str | int] = {
-            "watch": "true",
-            "fieldSelector": f"metadata.name={document['metadata']['name']}",
-            "resourceVersion": document["metadata"]["resourceVersion"],
-            "timeoutSeconds": max(1, int(seconds)),
-        }
-        with refusals(f"watch {path}"):
-            return _events(self.connection.stream(path, query, seconds=seconds + 5), path)
 
     def create(self, path: str, document: Document, *, dry_run: bool = False) -> Document:
         """Create one document; `dry_run` has it admitted, but not kept."""
@@ -311,14 +302,6 @@ def is_ready(pod: Document) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def _events(parts: Iterator[bytes], path: str) -> Iterator[Document]:
-    rest = b""
-    with refusals(f"watch {path}"):
-        for part in parts:
-            *lines, rest = (rest + part).split(b"\n")
-            yield from (msgspec.json.decode(line) for line in lines)
-
-
 @contextmanager
 def refusals(what: str) -> Iterator[None]:
     """Turn a failed request into `Refused`, which says what was asked and which right it needs."""
@@ -327,7 +310,8 @@ def refusals(what: str) -> Iterator[None]:
     except RequestFailed as failure:
         message = failure.message or failure.reason
         needs = f"; needs the right to {what}" if failure.status == FORBIDDEN else ""
-        raise Refused(f"{what}: {message}{needs}", failure.status, message) from None
+        text = f"{what}: {message}{needs}"
+        raise Refused(text, failure.status, message, failure.causes) from None
 
 
 def controls(workload: Workload, pod: Document) -> bool:

@@ -4,16 +4,21 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import msgspec
+
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab, pod_path
+from pytest_containerpolicy.experiments.prober import source
+from pytest_containerpolicy.targets.kubernetes_exec import PodProcess
 
-_LONGEST = 1800
+LONGEST = 1800
+_LOADER = "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"
 _START_SECONDS = 60.0
 _PULL_FAILURES = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_WAIT = ["python3", "-c", f"import time; time.sleep({_LONGEST})"]
+_WAIT = ["python3", "-c", f"import time; time.sleep({LONGEST})"]
 # What the Pod Security Standard `restricted` asks for, so that it may run anywhere:
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
-_RESTRICTED = {
+RESTRICTED = {
     "runAsNonRoot": True,
     "runAsUser": 65534,
     "allowPrivilegeEscalation": False,
@@ -21,7 +26,7 @@ _RESTRICTED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 _RESOURCES = {
-    "requests": {"cpu": "50m", "memory": "32Mi"},
+    "requests": {"cpu": "200m", "memory": "32Mi"},
     "limits": {"cpu": "1", "memory": "128Mi"},
 }
 
@@ -44,7 +49,7 @@ def prober_pod(
         "image": lab.options.prober_image,
         "command": _WAIT,
         "resources": _RESOURCES,
-        "securityContext": _RESTRICTED,
+        "securityContext": RESTRICTED,
     }
     pod = {
         "apiVersion": "v1",
@@ -53,7 +58,7 @@ def prober_pod(
         "spec": {
             "containers": [container],
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": _LONGEST,
+            "activeDeadlineSeconds": LONGEST,
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -63,6 +68,16 @@ def prober_pod(
     with lab.created(f"/api/v1/namespaces/{namespace}/pods", pod, grace=0) as created:
         lab.wait_for(lambda: _is_running(lab, created), _START_SECONDS, f"prober pod {name}")
         yield name
+
+
+def start_prober(lab: KubernetesLab, namespace: str, pod: str, container: str = "") -> PodProcess:
+    """The prober, started in a container with a python3. Raises `Refused`.
+
+    It goes there by standard input: gateways before API servers refuse such long URLs.
+    """
+    process = lab.start(namespace, pod, ["python3", "-c", _LOADER], container=container)
+    process.write_line(msgspec.json.encode(source()).decode())
+    return process
 
 
 def debugger(

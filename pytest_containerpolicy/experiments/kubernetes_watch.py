@@ -104,6 +104,11 @@ class PodWatch:
         return list(self._lives.values())
 
     @property
+    def ready(self) -> int:
+        """How many pods are ready."""
+        return self._counts[-1][1]
+
+    @property
     def fewest_ready(self) -> int:
         """How many pods were ready at the worst moment."""
         return min(count for _, count in self._counts)
@@ -153,6 +158,7 @@ class PodWatch:
                 life.gone = time.monotonic()
         for pod in pods.values():
             self._see(pod)
+        self._count()
 
     def _take(self, event: Document) -> None:
         found = event["object"]
@@ -161,6 +167,7 @@ class PodWatch:
         self._version = found["metadata"]["resourceVersion"]
         if event["type"] != "BOOKMARK":
             self._see(found, gone=event["type"] == "DELETED")
+            self._count()
 
     def _see(self, pod: Document, *, gone: bool = False) -> None:
         if not controls(self._workload, pod):
@@ -174,8 +181,10 @@ class PodWatch:
             life.ended = life.ended or now
         if gone:
             life.gone = now
+
+    def _count(self) -> None:
         ready = sum(is_ready(life.pod) for life in self._lives.values() if life.gone is None)
-        self._counts.append((now, ready))
+        self._counts.append((time.monotonic(), ready))
 
 
 def _statuses(pod: Document) -> list[Document]:

@@ -68,12 +68,17 @@ class Outage(NamedTuple):
     ms: float
     requests: int
 
+    @property
+    def end(self) -> float:
+        """When the first request after it started."""
+        return self.at + self.ms / 1e3
+
 
 class Measurement(Struct, frozen=True, kw_only=True, eq=False):
     """What one stretch of traffic showed; times in ms unless they are offsets in seconds.
 
     `vantage` says from where and to what. `requests` were sent; `late` ticks were not sent in time,
-    `unsent` of them not at all; in `blind_ms` the prober itself was held up and saw nothing.
+    `unsent` of them not at all; in the `blind` spans the prober itself was held up and saw nothing.
     Latencies are None if nothing was answered. `begin` is 0 unless it is a part of a measurement;
     `started` is the wall clock's time at 0, to find it in other logs.
     """
@@ -97,6 +102,7 @@ class Measurement(Struct, frozen=True, kw_only=True, eq=False):
     max_ms: float | None
     late: int
     unsent: int
+    blind: tuple[Span, ...]
     blind_ms: float
 
     def between(self, begin: float, end: float) -> "Measurement":
@@ -143,7 +149,7 @@ def measured(
     if not sent:
         raise CannotLook(f"no request was sent in {duration:.1f} s: the prober was held up")
     outages = _outages(sent, 1 / rate)
-    blind = blind_spans(sent, 1 / rate, begin, begin + duration)
+    blind = _blind(sent, 1 / rate, ticks[0].due, begin + duration)
     latencies = _latencies(sent, [span.end for span in blind])
     return Measurement(
         vantage=vantage,
@@ -159,18 +165,18 @@ def measured(
         failures=dict(Counter(tick.failure for tick in sent if tick.failure).most_common()),
         outages=tuple(outages),
         longest_gap_ms=max((outage.ms for outage in outages), default=0.0),
-        downtime_ms=sum(outage.ms for outage in outages),
+        downtime_ms=math.fsum(outage.ms for outage in outages),
         p50_ms=_percentile(latencies, 0.5),
         p99_ms=_percentile(latencies, 0.99),
         max_ms=_percentile(latencies, 1.0),
         late=sum(1 for tick in ticks if tick.failure == UNSENT or tick.late > LATE),
         unsent=len(ticks) - len(sent),
-        blind_ms=sum(span.end - span.begin for span in blind) * 1e3,
+        blind=tuple(blind),
+        blind_ms=math.fsum(span.end - span.begin for span in blind) * 1e3,
     )
 
 
-def blind_spans(sent: Sequence[Tick], period: float, begin: float, end: float) -> list[Span]:
-    """When the prober should have sent a request and could not."""
+def _blind(sent: Sequence[Tick], period: float, begin: float, end: float) -> list[Span]:
     starts = [tick.start for tick in sent]
     due = [begin, *(start + period for start in starts)]
     steps = zip(due, [*starts, max(end, starts[-1])], strict=True)

@@ -7,12 +7,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_containerpolicy.experiments.measurement import Measurement
+    from pytest_containerpolicy.experiments.measurement import Measurement, Outage
 
 _WIDTH = 76  # reports indent what they quote
 _CELLS = 40
 _CELLS_WITHOUT_TIMES = 60
-_FINE, _FAILED, _BLIND = ".x~"
 _ONE_IN = 1000
 _WORDS = {"timeout": "connect timeout", "dns": "name lookup", "tls": "TLS", "other": "other error"}
 
@@ -29,7 +28,7 @@ def text(measurement: Measurement) -> str:
     return "\n".join(lines)
 
 
-def span(ms: float | None) -> str:
+def length(ms: float | None) -> str:
     """A length of time as people say it."""
     if ms is None:
         return "-"
@@ -45,49 +44,50 @@ def timeline(measurement: Measurement) -> str:
     timed = " ".join([start, *_timed(measurement), end])
     if len(timed) <= _WIDTH:
         return timed
-    return f"{start} {''.join(_cells(measurement, _CELLS_WITHOUT_TIMES))} {end}"
+    cells = _cells(measurement, _CELLS_WITHOUT_TIMES)
+    return f"{start} {''.join(cell.sign for cell in cells)} {end}"
 
 
 def _timed(measurement: Measurement) -> list[str]:
     """The cells in stretches without and with failures, and between them when it changed."""
     cells, parts = _cells(measurement, _CELLS), []
-    begin = 0
-    for failing, stretch in groupby(cells, lambda cell: cell == _FAILED):
-        shown = "".join(stretch)
-        first, last = begin / len(cells), (begin + len(shown)) / len(cells)
-        edges = _edges(measurement, first, last) if failing else None
-        if edges and begin:
-            parts.append(f"{edges[0]:.1f}s")
-        parts.append(shown)
-        begin += len(shown)
-        if edges and begin < len(cells):
-            parts.append(f"{edges[1]:.1f}s")
+    for failing, stretch in groupby(cells, lambda cell: bool(cell.outages)):
+        shown = list(stretch)
+        if failing and shown[0] is not cells[0]:
+            parts.append(f"{shown[0].outages[0].at:.1f}s")
+        parts.append("".join(cell.sign for cell in shown))
+        if failing and shown[-1] is not cells[-1]:
+            parts.append(f"{shown[-1].outages[-1].end:.1f}s")
     return parts
 
 
-def _edges(measurement: Measurement, first: float, last: float) -> tuple[float, float]:
-    """When failures began and ended within a part of the measurement, given in shares of it."""
-    begin = measurement.begin + first * measurement.duration
-    end = measurement.begin + last * measurement.duration
-    within = [o for o in measurement.outages if o.at < end and o.at + o.ms / 1e3 > begin]
-    return within[0].at, within[-1].at + within[-1].ms / 1e3
+class _Cell:
+    """One character of the timeline."""
+
+    def __init__(self) -> None:
+        self.outages: list[Outage] = []
+        self.blind = False
+
+    @property
+    def sign(self) -> str:
+        return "x" if self.outages else "~" if self.blind else "."
 
 
-def _cells(measurement: Measurement, most: int) -> list[str]:
-    count = min(most, len(measurement.ticks))
-    cells = [_FINE] * count
+def _cells(measurement: Measurement, most: int) -> list[_Cell]:
+    cells = [_Cell() for _ in range(min(most, len(measurement.ticks)))]
+    scale = len(cells) / measurement.duration
 
-    def paint(begin: float, end: float, sign: str) -> None:
-        scale = count / measurement.duration
-        first = int((begin - measurement.begin) * scale)
+    def covered(begin: float, end: float) -> list[_Cell]:
+        first = max(0, int((begin - measurement.begin) * scale))
         last = int((end - measurement.begin) * scale)
-        for cell in range(max(first, 0), min(last, count - 1) + 1):
-            cells[cell] = sign
+        return cells[min(first, len(cells) - 1) : last + 1]
 
     for blind in measurement.blind:
-        paint(*blind, _BLIND)
+        for cell in covered(*blind):
+            cell.blind = True
     for outage in measurement.outages:
-        paint(outage.at, outage.at + outage.ms / 1e3, _FAILED)
+        for cell in covered(outage.at, outage.end):
+            cell.outages.append(outage)
     return cells
 
 
@@ -105,8 +105,8 @@ def _failures(measurement: Measurement) -> str:
         return "0 failed"
     classes = ", ".join(f"{count:,} {_word(name)}" for name, count in measurement.failures.items())
     outages = len(measurement.outages)
-    total = f" · {span(measurement.downtime_ms)} in {outages} outages" if outages > 1 else ""
-    gap = f" · longest gap {span(measurement.longest_gap_ms)}"
+    total = f" · {length(measurement.downtime_ms)} in {outages} outages" if outages > 1 else ""
+    gap = f" · longest gap {length(measurement.longest_gap_ms)}"
     return f"{measurement.failed:,} failed: {classes}{gap}{total}"
 
 
@@ -117,12 +117,8 @@ def _word(failure: str) -> str:
 def _latency(measurement: Measurement) -> str:
     if measurement.p50_ms is None:
         return "nothing was answered"
-    p50, p99, most = (span(ms) for ms in _percentiles(measurement))
-    return f"answered in p50 {p50} · p99 {p99} · longest {most}"
-
-
-def _percentiles(measurement: Measurement) -> tuple[float | None, ...]:
-    return measurement.p50_ms, measurement.p99_ms, measurement.max_ms
+    p50, p99 = length(measurement.p50_ms), length(measurement.p99_ms)
+    return f"answered in p50 {p50} · p99 {p99} · longest {length(measurement.max_ms)}"
 
 
 def _warnings(measurement: Measurement) -> list[str]:
@@ -130,7 +126,7 @@ def _warnings(measurement: Measurement) -> list[str]:
     if measurement.late * _ONE_IN > len(measurement.ticks):
         found.append(
             f"the prober itself was late for {measurement.late:,} of"
-            f" {len(measurement.ticks):,} ticks and blind for {span(measurement.blind_ms)} (~):"
+            f" {len(measurement.ticks):,} ticks and blind for {length(measurement.blind_ms)} (~):"
             " what happened then is not known, and not counted as downtime"
         )
     if measurement.unsent:

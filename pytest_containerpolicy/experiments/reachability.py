@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from pytest_containerpolicy.model.cluster import SYSTEM_NAMESPACE
 from pytest_containerpolicy.model.container import ContainerPort
 from pytest_containerpolicy.model.network import NetworkPolicy, Peer, PolicyPort, PolicyRule
 from pytest_containerpolicy.model.selectors import Labels
@@ -20,7 +21,11 @@ Direction = Literal["ingress", "egress"]
 
 
 class Pod(Struct, frozen=True, kw_only=True, eq=False):
-    """A running pod as policies and probers see it."""
+    """A running pod as policies and probers see it.
+
+    `ports` are those it declares and those that services lead to; `answering` are the TCP ports at
+    which its node finds it to answer. `container` is where programs can be started.
+    """
 
     namespace: str
     name: str
@@ -32,6 +37,7 @@ class Pod(Struct, frozen=True, kw_only=True, eq=False):
     node_address: str = ""
     host_network: bool = False
     ports: tuple[ContainerPort, ...] = ()
+    answering: frozenset[int] = frozenset()
     container: str = ""
     workload: str = ""
 
@@ -40,15 +46,14 @@ class Pod(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """Something that is no pod.
+    """Something that is no pod, at the address that packets to it carry.
 
-    `aliases` are addresses that the network may put in place of it; `in_cluster` says that it may
-    be a pod on its node's network, so that what selectors say of it is up to the network plugin.
+    `in_cluster` says that it may be a pod on its node's network, so that what selectors say of it
+    is up to the network plugin.
     """
 
     name: str
     address: str
-    aliases: tuple[str, ...] = ()
     in_cluster: bool = False
 
     def __str__(self) -> str:
@@ -96,7 +101,8 @@ class Policies:
 
     def expect(self, source: Pod, destination: End, port: int, protocol: str) -> Expectation:
         """What must become of a connection from a pod."""
-        if source is destination or _is_own_node(source, destination):
+        # Nothing stands between a pod and itself, nor between it and the node it runs on.
+        if destination.address in (source.address, source.node_address):
             return Expectation(True)
         if source.host_network or (isinstance(destination, Pod) and destination.host_network):
             return Expectation(None)
@@ -123,13 +129,6 @@ class Policies:
         if any(answer is None for answer, _ in answers):
             return Expectation(None)
         return Expectation(False, tuple(Basis(policy, direction) for policy in policies))
-
-
-def _is_own_node(source: Pod, destination: End) -> bool:
-    """Traffic between a pod and the node it runs on is always allowed."""
-    address = destination.address
-    aliases = destination.aliases if isinstance(destination, Address) else ()
-    return bool(source.node_address) and source.node_address in (address, *aliases)
 
 
 def _both(sides: list[Expectation]) -> Expectation:
@@ -173,7 +172,8 @@ def _is_peer(peer: Peer, namespace: str, other: End) -> bool | None:
     if peer.cidr:
         return _in_block(peer, other)
     if isinstance(other, Address):
-        return None if other.in_cluster and peer.namespaces is not None else False
+        in_reach = peer.namespaces is not None or namespace == SYSTEM_NAMESPACE
+        return None if other.in_cluster and in_reach else False
     if other.host_network:
         return None
     if peer.namespaces is None:
@@ -185,15 +185,8 @@ def _is_peer(peer: Peer, namespace: str, other: End) -> bool | None:
 
 def _in_block(peer: Peer, other: End) -> bool | None:
     """Blocks are for what is outside: whether they see pods is up to the network plugin."""
-    aliases = other.aliases if isinstance(other, Address) else ()
-    answers = {_holds(peer, address) for address in (other.address, *aliases)}
-    if len(answers) > 1 or (isinstance(other, Pod) and True in answers):
-        return None
-    return answers.pop()
-
-
-def _holds(peer: Peer, address: str) -> bool:
-    found = ip_address(address)
-    return found in ip_network(peer.cidr) and not any(
-        found in ip_network(excepted) for excepted in peer.except_cidrs
+    address = ip_address(other.address)
+    inside = address in ip_network(peer.cidr) and not any(
+        address in ip_network(excepted) for excepted in peer.except_cidrs
     )
+    return None if inside and isinstance(other, Pod) else inside

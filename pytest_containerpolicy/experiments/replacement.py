@@ -34,3 +34,22 @@ class Replacement(Struct, frozen=True, kw_only=True):
     fewest_ready: int | None = None
     without_ready: float = 0
     reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        end = "" if self.completed else ", not completed"
+        return f"{self.seconds:.1f} s, {self.copies} replaced{end}"
+
+
+class BadRevision(Struct, frozen=True, kw_only=True):
+    """What a revision that never gets ready did to the copies of a workload.
+
+    `before` copies were ready, and `fewest_ready` at the worst moment until it was taken back;
+    none at all for `without_ready` seconds. `stuck` is why it does not come up, in the platform's
+    words. `stops` are those of the old copies that made way for it.
+    """
+
+    before: int
+    fewest_ready: int
+    stuck: str
+    without_ready: float = 0
+    stops: tuple[Stop, ...] = ()

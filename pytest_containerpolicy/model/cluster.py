@@ -152,8 +152,12 @@ class Node(Struct, eq=False, kw_only=True):
             self.ready
             and self.schedulable
             and self.allowed_by(placement)
-            and all(self._tolerated(taint, placement) for taint in self.taints)
+            and self.repelling_taint(placement) is None
         )
+
+    def repelling_taint(self, placement: Placement) -> Taint | None:
+        """The first taint that keeps a workload with this placement off."""
+        return next((t for t in self.taints if not self._tolerated(t, placement)), None)
 
     def suits(self, placement: Placement) -> bool:
         """Whether a workload with this placement may be scheduled here at some time.

@@ -28,9 +28,13 @@ class RunningPods:
             if key and not (pod.status and pod.status.phase in _ENDED):
                 self._pods[owners.get(key, key)].append(pod)
 
+    def of(self, workload: Workload) -> list[pods.Pod]:
+        """The pods that a workload controls, itself or through another controller."""
+        return self._pods.get((workload.namespace, workload.kind, workload.name), [])
+
     def describe(self, workload: Workload) -> None:
         """Give a workload what is known of its pods; without any, what its controller will add."""
-        found = self._pods.get((workload.namespace, workload.kind, workload.name), ())
+        found = self.of(workload)
         if found:
             workload.pod_labels = tuple(_distinct(pod.metadata.labels or {} for pod in found))
         elif workload.kind == "StatefulSet":

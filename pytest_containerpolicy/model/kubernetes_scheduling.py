@@ -1,6 +1,7 @@
 """Running pods of Kubernetes, with what the scheduler asks of a place for them."""
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -12,9 +13,14 @@ from pytest_containerpolicy.model.placement import Spread
 from pytest_containerpolicy.model.scheduling import Companions, HostPort, Pod
 from pytest_containerpolicy.model.selectors import Labels, Requirement, Selector
 from pytest_containerpolicy.targets import kubernetes_pods as pods
-from pytest_containerpolicy.targets.kubernetes_scheduling import ScheduledPod, ScheduledSpec
+from pytest_containerpolicy.targets.kubernetes_scheduling import (
+    EvictionAnnotations,
+    FullAffinity,
+    ScheduledPod,
+)
 
 Amounts = dict[str, float]
+Field = Literal["requests", "limits"]
 # The labels of each namespace; None where they could not be read.
 NamespaceLabels = Mapping[str, Labels] | None
 _ENDED = ("Succeeded", "Failed")
@@ -23,53 +29,66 @@ _OF_POD = ("cpu", "memory")
 
 def scheduled_pod(found: ScheduledPod, namespaces: NamespaceLabels) -> Pod:
     """A pod. Raises `UsageError` if an amount is not a quantity."""
-    metadata, spec, status = found.metadata, found.spec, found.status or pods.PodStatus()
-    annotations = metadata.annotations
-    owner = next((o for o in metadata.owner_references or () if o.controller), None)
-    is_mirror = bool(annotations and annotations.mirror) or (owner and owner.kind == "Node")
-    affinity, pod = spec.affinity, _Terms(found, namespaces)
-    apart = affinity.pod_anti_affinity if affinity else None
-    together = affinity.pod_affinity if affinity else None
-    return Pod(
+    metadata, spec = found.metadata, found.spec
+    pod = Pod(
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
         node=spec.node_name or "",
         labels=metadata.labels or {},
-        requests=pod_requests(spec),
+        requests=pod_amounts(spec, "requests") | {"pods": 1},
+        limits=pod_amounts(spec, "limits"),
         placement=placement_of(spec, is_daemon=False, is_bound=True),
         ports=frozenset(_ports(spec)),
         claims=tuple(_claims(spec)),
         spread=tuple(_spread(spec, metadata.labels or {})),
-        apart=pod.terms(apart and apart.required_during_scheduling_ignored_during_execution),
-        together=pod.terms(
-            together and together.required_during_scheduling_ignored_during_execution
-        ),
-        controller=(owner.kind, owner.name) if owner and not is_mirror else None,
         priority=spec.priority or 0,
+        priority_class=spec.priority_class_name or "",
+        has_deadline=spec.active_deadline_seconds is not None,
         preempts=spec.preemption_policy != "Never",
         scratch=tuple(_scratch(spec)),
         host_paths=tuple(v.name for v in spec.volumes or () if v.host_path),
-        safe_to_evict=(annotations and annotations.safe_to_evict) or "",
-        safe_volumes=_names(annotations and annotations.safe_volumes),
-        stays=bool(is_mirror) or (owner is not None and owner.kind == "DaemonSet"),
-        ended=status.phase in _ENDED,
-        leaving=metadata.deletion_timestamp is not None,
-        ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
-        unknown=pod.unknown or ("it claims devices" if spec.resource_claims else ""),
+        unknown="it claims devices" if spec.resource_claims else "",
     )
+    _set_state(pod, found)
+    _set_companions(pod, found, namespaces)
+    return pod
 
 
-def pod_requests(spec: pods.PodSpec) -> Amounts:
-    """What a pod reserves on its node: its containers, its overhead, and its own place.
+def _set_state(pod: Pod, found: ScheduledPod) -> None:
+    metadata, status = found.metadata, found.status or pods.PodStatus()
+    annotations = metadata.annotations or EvictionAnnotations()
+    owner = next((o for o in metadata.owner_references or () if o.controller), None)
+    is_static = annotations.mirror is not None or (owner is not None and owner.kind == "Node")
+    pod.controller = (owner.kind, owner.name) if owner and not is_static else None
+    pod.stays = is_static or (owner is not None and owner.kind == "DaemonSet")
+    pod.ended = status.phase in _ENDED
+    pod.leaving = metadata.deletion_timestamp is not None
+    pod.safe_to_evict = annotations.safe_to_evict or ""
+    pod.safe_volumes = _names(annotations.safe_volumes)
 
-    Init containers run one after the other, beside the sidecars started before them; requests of
+
+def _set_companions(pod: Pod, found: ScheduledPod, namespaces: NamespaceLabels) -> None:
+    affinity, terms = found.spec.affinity or FullAffinity(), _Terms(pod, namespaces)
+    if affinity.pod_anti_affinity:
+        apart = affinity.pod_anti_affinity
+        pod.apart = terms.of(apart.required_during_scheduling_ignored_during_execution)
+    if affinity.pod_affinity:
+        together = affinity.pod_affinity
+        pod.together = terms.of(together.required_during_scheduling_ignored_during_execution)
+    pod.unknown = pod.unknown or terms.unknown
+
+
+def pod_amounts(spec: pods.PodSpec, field: Field) -> Amounts:
+    """What the containers of a pod request, or are limited to, together.
+
+    Init containers run one after the other, beside the sidecars started before them; amounts of
     the whole pod win. https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
     """
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.init_containers or ():
-        own = _requests(container.resources)
+        own = _amounts(container.resources, field)
         if container.restart_policy == "Always":
             sidecars = _sum(sidecars, own)
             peak = _most(peak, sidecars)
@@ -77,14 +96,16 @@ def pod_requests(spec: pods.PodSpec) -> Amounts:
             peak = _most(peak, _sum(sidecars, own))
     running = sidecars
     for container in spec.containers:
-        running = _sum(running, _requests(container.resources))
-    of_pod = _requests(spec.resources) if spec.resources else {}
+        running = _sum(running, _amounts(container.resources, field))
+    of_pod = _amounts(spec.resources, field)
     needed = _most(running, peak) | {name: of_pod[name] for name in _OF_POD if name in of_pod}
-    return _sum(needed, numbers(spec.overhead, "spec.overhead")) | {"pods": 1}
+    if field == "limits" and not needed:
+        return {}
+    return _sum(needed, numbers(spec.overhead, "spec.overhead"))
 
 
-def _requests(found: pods.ResourceRequirements | None) -> Amounts:
-    return numbers(found.requests, "resources.requests") if found else {}
+def _amounts(found: pods.ResourceRequirements | None, field: Field) -> Amounts:
+    return numbers(getattr(found, field), f"resources.{field}") if found else {}
 
 
 def _sum(left: Amounts, right: Amounts) -> Amounts:
@@ -140,17 +161,18 @@ def _narrowed(selector: Selector | None, keys: list[str] | None, labels: Labels)
 class _Terms:
     """Resolves the inter-pod terms of one pod; `unknown` says what could not be."""
 
-    def __init__(self, found: ScheduledPod, namespaces: NamespaceLabels) -> None:
-        self._own = found.metadata.namespace
-        self._labels = found.metadata.labels or {}
+    def __init__(self, pod: Pod, namespaces: NamespaceLabels) -> None:
+        self._pod = pod
         self._namespaces = namespaces
         self.unknown = ""
 
-    def terms(self, found: list[pods.PodAffinityTerm] | None) -> tuple[Companions, ...]:
+    def of(self, found: list[pods.PodAffinityTerm] | None) -> tuple[Companions, ...]:
         return tuple(
             Companions(
                 term.topology_key,
-                _narrowed(selector_of(term.label_selector), term.match_label_keys, self._labels),
+                _narrowed(
+                    selector_of(term.label_selector), term.match_label_keys, self._pod.labels
+                ),
                 self._scope(term),
             )
             for term in found or ()
@@ -159,7 +181,7 @@ class _Terms:
     def _scope(self, term: pods.PodAffinityTerm) -> frozenset[str] | None:
         selector, named = selector_of(term.namespace_selector), term.namespaces or ()
         if selector is None:
-            return frozenset(named or (self._own,))
+            return frozenset(named or (self._pod.namespace,))
         if selector.is_empty:
             return None
         if self._namespaces is None:

@@ -30,7 +30,7 @@ class Companions(Struct, frozen=True):
 
 
 class Pod(Struct, eq=False, kw_only=True):
-    """One pod. `requests` in base units by resource name, `pods: 1` among them.
+    """One pod. Requests and limits in base units by resource name; `pods: 1` is requested too.
 
     `controller` is the kind and name of what makes it again, if anything does. Ports of the host
     are (protocol, address, number). `scratch` names its emptyDir volumes on disk, `host_paths`
@@ -44,6 +44,7 @@ class Pod(Struct, eq=False, kw_only=True):
     node: str = ""
     labels: Labels
     requests: Mapping[str, float]
+    limits: Mapping[str, float] = {}
     placement: Placement = Placement()
     ports: frozenset[HostPort] = frozenset()
     claims: tuple[str, ...] = ()
@@ -52,6 +53,8 @@ class Pod(Struct, eq=False, kw_only=True):
     together: tuple[Companions, ...] = ()
     controller: tuple[str, str] | None = None
     priority: int = 0
+    priority_class: str = ""
+    has_deadline: bool = False
     preempts: bool = True
     scratch: tuple[str, ...] = ()
     host_paths: tuple[str, ...] = ()
@@ -60,7 +63,6 @@ class Pod(Struct, eq=False, kw_only=True):
     stays: bool = False
     ended: bool = False
     leaving: bool = False
-    ready: bool = False
     unknown: str = ""
 
     @property

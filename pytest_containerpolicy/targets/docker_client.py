@@ -104,6 +104,18 @@ class EngineClient(docker.APIClient):
         """The body of a GET, undecoded. Raises `Refused` or `NoAnswer`."""
         return self._ask(f"/v{self._version}{quote(path, safe='/:@')}", params)
 
+    def post_document(
+        self, path: str, content: Any, params: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """The answer to a POST of a document as it is; the SDK would drop what it does not know.
+
+        Raises the SDK's `APIError` if the daemon refuses.
+        """
+        url = f"{self.base_url}/v{self._version}{quote(path, safe='/:@')}"
+        response = self.post(url, json=content, params=params, timeout=self._timeouts.read)
+        self._raise_for_status(response)  # type: ignore[attr-defined]
+        return bytes(response.content)
+
     def _ask(self, path: str, params: Mapping[str, Any] | None = None) -> bytes:
         waits = (self._timeouts.connect, self._timeouts.read)
         try:

@@ -39,8 +39,23 @@ class _Version(Struct, rename="camel"):
     git_version: str
 
 
+class _Cause(Struct):
+    reason: str = ""
+    message: str = ""
+
+
+class _Details(Struct):
+    causes: list[_Cause] = []
+
+
 class _Status(Struct):
     message: str = ""
+    details: _Details | None = None
+
+    @property
+    def causes(self) -> list[tuple[str, str]]:
+        found = self.details.causes if self.details else []
+        return [(cause.reason, cause.message) for cause in found]
 
 
 class Connection:
@@ -119,7 +134,7 @@ class Connection:
         Only what may safely be repeated (no POST, no PATCH) is tried again after a broken answer.
         """
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = _HEADERS | self._authorization()
+        headers = _HEADERS | self.credentials()
         if content is not None:
             headers["content-type"] = content_type
         try:
@@ -149,7 +164,7 @@ class Connection:
             response = self.client.rest_client.pool_manager.request(
                 "GET",
                 f"{self.server}{path}?{urlencode(query)}",
-                headers=_HEADERS | self._authorization(),
+                headers=_HEADERS | self.credentials(),
                 timeout=timeout,
                 retries=False,
                 redirect=False,
@@ -168,15 +183,16 @@ class Connection:
 
         url = get_websocket_url(f"{self.server}{path}")
         try:
-            return create_websocket(self.client.configuration, url, self._authorization())
+            return create_websocket(self.client.configuration, url, self.credentials())
         except WebSocketBadStatusException as refusal:
             raise RequestFailed.from_status(
-                refusal.status_code, _message(refusal.resp_body or b"")
+                refusal.status_code, _status(refusal.resp_body or b"").message
             ) from None
         except Exception as error:
             raise RequestFailed(one_line(str(error) or type(error).__name__)) from None
 
-    def _authorization(self) -> dict[str, str]:
+    def credentials(self) -> dict[str, str]:
+        """The headers that say who asks."""
         # Reading the settings refreshes an expired token, which threads must not do at once.
         with self._credentials:
             settings = self.client.configuration.auth_settings().values()
@@ -195,15 +211,16 @@ def _lines(response: Any, timeout: Timeout) -> Iterator[bytes]:
 
 
 def _refusal(response: Any) -> RequestFailed:
-    return RequestFailed.from_status(response.status, _message(response.data))
+    status = _status(response.data)
+    return RequestFailed.from_status(response.status, status.message, status.causes)
 
 
-def _message(content: bytes) -> str:
+def _status(content: bytes) -> _Status:
     try:
         status: _Status = decoder(_Status).decode(content)
-        return status.message
     except (ValueError, RecursionError):
-        return ""
+        return _Status()
+    return status
 
 
 def _in_cluster() -> "ApiClient":

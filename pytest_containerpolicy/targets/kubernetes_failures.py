@@ -1,6 +1,6 @@
 """Why a request to an API server failed, in one line that says what to check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from urllib3 import Retry, Timeout, exceptions
@@ -26,21 +26,31 @@ _REASONS = {
 class RequestFailed(Exception):
     """One request without a whole answer. `status` is 0 if the server gave none.
 
-    `message` is the server's own, where it gave one.
+    `message` is the server's own, where it gave one, and `causes` its reasons by their kind.
     """
 
-    def __init__(self, reason: str, status: int = 0, message: str = "") -> None:
+    def __init__(
+        self,
+        reason: str,
+        status: int = 0,
+        message: str = "",
+        causes: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
         self.message = message
+        self.causes = causes
 
     @classmethod
-    def from_status(cls, status: int, message: str) -> "RequestFailed":
-        """A refusal; `message` is what the server's Status object says."""
+    def from_status(
+        cls, status: int, message: str, causes: Iterable[tuple[str, str]] = ()
+    ) -> "RequestFailed":
+        """A refusal; `message` and `causes` are what the server's Status object says."""
         said = f": {one_line(message)}" if message else ""
         reason = _REASONS.get(status) or f"HTTP status {status}{said}"
-        return cls(reason, status, one_line(message))
+        causes = tuple((one_line(kind), one_line(text)) for kind, text in causes)
+        return cls(reason, status, one_line(message), causes)
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ from msgspec import field
 
 from pytest_containerpolicy.targets import kubernetes_cluster as cluster
 from pytest_containerpolicy.targets import kubernetes_pods as pods
-from pytest_containerpolicy.targets.kubernetes_documents import Kind
+from pytest_containerpolicy.targets.kubernetes_documents import BY_NAME, Kind
 from pytest_containerpolicy.targets.kubernetes_pods import Document, KubernetesObject
 
 _AUTOSCALER = "cluster-autoscaler.kubernetes.io"
@@ -42,6 +42,7 @@ class ScheduledSpec(pods.PodSpec):
     affinity: FullAffinity | None = None
     priority: int | None = None
     preemption_policy: str | None = None
+    active_deadline_seconds: int | None = None
     resource_claims: list[pods.Presence] | None = None
 
 
@@ -66,7 +67,10 @@ class AnnotatedNode(cluster.Node):
 
 PODS = Kind("v1", "pods", "Pod", ScheduledPod)
 NODES = Kind("v1", "nodes", "Node", AnnotatedNode, namespaced=False)
-NAMESPACES = Kind("v1", "namespaces", "Namespace", cluster.Namespace, namespaced=False)
+NAMESPACES = BY_NAME["Namespace"]
+CLAIMS = BY_NAME["PersistentVolumeClaim"]
+VOLUMES = BY_NAME["PersistentVolume"]
+BUDGETS = BY_NAME["PodDisruptionBudget"]
 # Of these only who owns them is wanted.
 OWNERS = (
     Kind("apps/v1", "replicasets", "ReplicaSet", KubernetesObject),

@@ -38,7 +38,7 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
 
     `expect` has what is measured for each question; `unknowable` are the questions that the
     configuration can't answer. `needs` is what the environment must have. What never becomes ready
-    has `starts: false`. `mended_by` is a case beside it without the fault.
+    has `starts: false`. `mended_by` is the case beside it without the fault, or `PLATFORM/CASE`.
     """
 
     about: str
@@ -111,7 +111,8 @@ def _problems(case: Case, by_id: dict[str, Case]) -> Iterator[str]:
         yield f"unknowable {', '.join(sorted(unasked))} is not in expect"
     if case.is_faulty != bool(header.mended_by):
         yield "a case with a fault, and no other, names the one that mends it (mended_by)"
-    twin = by_id.get(case.id.removesuffix(case.name) + header.mended_by)
+    beside = header.mended_by if "/" in header.mended_by else f"{case.platform}/{header.mended_by}"
+    twin = by_id.get(f"{case.challenge}/{beside}")
     if header.mended_by and (twin is None or twin.is_faulty):
         yield f"mended_by {header.mended_by}: no case without a fault is called so"
     if case.platform in ("swarm", "docker") and case.subject != f"truth-{case.name}":

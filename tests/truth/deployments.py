@@ -127,6 +127,7 @@ def _as_services(case: Case, managers: list[Engine]) -> Iterator[str]:
             created = client.create_network(
                 network["Name"], driver=network["Driver"], attachable=network["Attachable"]
             )
+            undo.callback(_until_forgotten, managers, created["Id"])
             undo.callback(_until_free, client.remove_network, created["Id"])
         for service in content["services"]:
             identity = _create(client, "services/create", service["Spec"])
@@ -138,7 +139,7 @@ def _as_services(case: Case, managers: list[Engine]) -> Iterator[str]:
 def _wait_for_tasks(client: Any, service: str, copies: int) -> None:
     def started() -> bool:
         tasks = client.tasks(filters={"service": service, "desired-state": "running"})
-        return sum(task["Status"]["State"] == "running" for task in tasks) == copies
+        return [task["Status"]["State"] for task in tasks].count("running") == copies
 
     wait_until(f"{copies} tasks of {service} run", started, START_SECONDS)
 
@@ -155,11 +156,18 @@ def _as_containers(case: Case, engine: Engine) -> Iterator[str]:
             identity = _create(client, "containers/create", body, name=name)
             undo.callback(client.remove_container, name, v=True, force=True)
             client.start(identity)
-            ready = _is_ready if case.header.starts else _has_ended
-            wait_until(
-                f"{name} starts", lambda: ready(client.inspect_container(name)), START_SECONDS
-            )
+            _wait_for_container(client, identity, _is_ready if case.header.starts else _has_ended)
         yield f"engine+{engine.url}?workload={case.subject}"
+
+
+def _wait_for_container(
+    client: Any, identity: str, has_come: Callable[[dict[str, Any]], bool]
+) -> None:
+    wait_until(
+        f"container {identity} starts",
+        lambda: has_come(client.inspect_container(identity)),
+        START_SECONDS,
+    )
 
 
 def _is_ready(container: dict[str, Any]) -> bool:
@@ -190,6 +198,19 @@ def _until_free(remove: Callable[[str], None], identity: str) -> None:
         return True
 
     wait_until(f"{identity} can be removed", removed, 60, pause=0.3)
+
+
+def _until_forgotten(managers: list[Engine], network: str) -> None:
+    """Wait until no node has the network: its addresses may be given to the next one before."""
+
+    def forgotten() -> bool:
+        for manager in managers:
+            with closing(manager.client()) as client:
+                if client.api.networks(ids=[network]):
+                    return False
+        return True
+
+    wait_until(f"{network} is forgotten", forgotten, 60)
 
 
 def _remove_volumes(engines: list[Engine], name: str) -> None:

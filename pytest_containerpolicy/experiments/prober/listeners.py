@@ -22,7 +22,8 @@ async def listen(request: dict[str, Any], ending: Ending) -> None:
         await listener.start()
     emit("listening", nonce=nonce, ports=[listener.state() for listener in listeners])
     await asyncio.wait({ending.told}, timeout=float(request["seconds"]))
-    emit("result", nonce=nonce, ports=[listener.state() for listener in listeners])
+    ending.tell("duration")
+    emit("result", ended=ending.told.result(), ports=[listener.state() for listener in listeners])
 
 
 class Listener(asyncio.DatagramProtocol):
@@ -69,11 +70,19 @@ class Listener(asyncio.DatagramProtocol):
 def bound(kind: int, port: int) -> socket.socket:
     """A socket on all addresses, of both families where there are two."""
     try:
-        sock = socket.socket(socket.AF_INET6, kind)
+        sock = unbound(socket.AF_INET6, kind)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(("::", port))
     except OSError:
-        sock = socket.socket(socket.AF_INET, kind)
+        sock = unbound(socket.AF_INET, kind)
         sock.bind(("0.0.0.0", port))
     sock.setblocking(False)
+    return sock
+
+
+def unbound(family: int, kind: int) -> socket.socket:
+    """A socket that may take a port of which only closed connections are left."""
+    sock = socket.socket(family, kind)
+    if kind == socket.SOCK_STREAM:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return sock

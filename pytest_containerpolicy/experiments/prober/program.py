@@ -20,7 +20,9 @@ from pytest_containerpolicy.experiments.prober.wire import emit
 
 async def traffic(request: dict[str, Any], ending: Ending) -> None:
     """Requests at a fixed rate."""
-    await Traffic(request).run(ending)
+    job = Traffic(request)
+    hurry()
+    await job.run(ending)
 
 
 JOBS = {"traffic": traffic, "reach": reach, "listen": listen}
@@ -51,6 +53,16 @@ async def perform() -> None:
     gc.freeze()
     gc.disable()
     await JOBS[request["kind"]](request, ending)
+
+
+def hurry() -> None:
+    """Go before other programs where that is allowed: on a busy machine ticks come in time.
+
+    On a single processor it would go before the very service that it measures.
+    """
+    if (os.cpu_count() or 1) > 1:
+        with contextlib.suppress(AttributeError, OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 def raise_file_limit() -> None:

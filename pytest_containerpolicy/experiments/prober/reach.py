@@ -11,7 +11,7 @@ import struct
 from typing import Any
 
 from pytest_containerpolicy.experiments.prober.ending import Ending
-from pytest_containerpolicy.experiments.prober.web import Client
+from pytest_containerpolicy.experiments.prober.web import Client, default_trust
 from pytest_containerpolicy.experiments.prober.wire import (
     Attempt,
     Host,
@@ -26,10 +26,17 @@ SUCCESS = ("open", "answered", "resolved")
 ANSWER_SIZE = 512
 HARMLESS = "containerpolicy\n"
 IPV4_RECORD = 1
+PARTIAL_CHAIN = 0x80000  # ssl.VERIFY_X509_PARTIAL_CHAIN since Python 3.10
+OTHER_NAME, EXPIRED = (62, 64), 10  # https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 
 
 async def reach(request: dict[str, Any], _: Ending) -> None:
     """All probes at once, or so many at a time; their results in their order."""
+    for one in request["probes"]:
+        if one["protocol"] not in PROTOCOLS:
+            raise ValueError(f"no protocol {one['protocol']!r}, only {', '.join(PROTOCOLS)}")
+    if any(one["protocol"] == "tls" or "https:" in one.get("url", "") for one in request["probes"]):
+        default_trust()
     slots = asyncio.Semaphore(int(request.get("concurrency", 64)))
     emit("result", probes=await asyncio.gather(*(tried(one, slots) for one in request["probes"])))
 
@@ -151,26 +158,52 @@ def after_name(answer: bytes, place: int) -> int:
 
 async def tls(one: dict[str, Any], attempt: Attempt) -> Found:
     """The certificate that is shown, and whether the default trust store accepts it."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     host, name = Host(one["host"], one["port"]), one.get("server_name", "")
     _, writer = await host.opened(attempt, context, name)
     shown = writer.get_extra_info("ssl_object")
-    detail = {"certificate": text_of(shown.getpeercert(True)), "version": shown.version()}
+    der = shown.getpeercert(True)
+    detail = {"certificate": text_of(der), "version": shown.version()}
     writer.transport.abort()
-    return "open", {**detail, **await verification(host, name, attempt)}
+    detail.update(await verification(host, name, attempt))
+    return "open", {**detail, **await contents(host, name, der, attempt)}
 
 
 async def verification(host: Host, name: str, attempt: Attempt) -> dict[str, Any]:
     """Whether a client with the default trust store would go on, and why not."""
     try:
-        _, writer = await host.opened(attempt, ssl.create_default_context(), name)
+        _, writer = await host.opened(attempt, default_trust(), name)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or str(error)
         return {"verified": False, "reason": reason}
     writer.transport.abort()
     return {"verified": True}
+
+
+async def contents(host: Host, name: str, der: bytes, attempt: Attempt) -> dict[str, Any]:
+    """Names and dates, whoever signed it: `ssl` tells them of certificates that it trusts.
+
+    So this one alone is trusted, first for clients that compare the name, then for any.
+    """
+    for matches in (True, False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = matches
+        context.verify_flags |= PARTIAL_CHAIN
+        context.load_verify_locations(cadata=der)
+        try:
+            _, writer = await host.opened(attempt, context, name)
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code not in OTHER_NAME:
+                return {"expired": True} if error.verify_code == EXPIRED else {}
+            continue
+        found = writer.get_extra_info("peercert")
+        writer.transport.abort()
+        names = [str(value) for _, value in found.get("subjectAltName", ())]
+        until = ssl.cert_time_to_seconds(found["notAfter"])
+        return {"matches": matches, "names": names, "not_after": until, "expired": False}
+    return {}
 
 
 async def http(one: dict[str, Any], attempt: Attempt) -> Found:

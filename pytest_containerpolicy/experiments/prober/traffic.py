@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from pytest_containerpolicy.experiments.prober.ending import Ending
-from pytest_containerpolicy.experiments.prober.web import Client
+from pytest_containerpolicy.experiments.prober.web import client_of
 from pytest_containerpolicy.experiments.prober.wire import UNSENT, Attempt, classify, clock, emit
 
 HOPELESS = 0.250  # what starts later still is not sent: a burst is not the traffic asked for
@@ -26,7 +26,7 @@ class Traffic:
     def __init__(self, request: dict[str, Any]) -> None:
         self.rate, self.timeout = float(request["rate"]), float(request["timeout"])
         self.ticks = math.ceil(float(request["duration"]) * self.rate)
-        self.client = Client(request)
+        self.client = client_of(request)
         self.open: set[asyncio.Task[None]] = set()
         self.outcomes: dict[str, int] = {"": 0, UNSENT: 1}
         self.lateness, self.latency = array.array("l"), array.array("l")

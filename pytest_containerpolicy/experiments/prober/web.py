@@ -8,6 +8,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,6 +78,34 @@ class Client:
         return None
 
 
+class Connector:
+    """Opens connections only: what can be asked of a server that speaks no HTTP.
+
+    One that is closed at once was taken by something before the server, a proxy, not by itself.
+    """
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        parts = urlsplit(request["url"])
+        self.host = Host(parts.hostname or "", parts.port or 0)
+
+    async def fetch(self, attempt: Attempt) -> tuple[int, dict[str, str]]:
+        """Nothing, once the connection stands."""
+        reader, writer = await self.host.opened(attempt)
+        attempt.stage = "answer"
+        try:
+            with contextlib.suppress(asyncio.TimeoutError):
+                if not await asyncio.wait_for(reader.read(1), LINGER):
+                    raise asyncio.IncompleteReadError(b"", 1)
+        finally:
+            writer.close()
+        return 0, {}
+
+
+def client_of(request: dict[str, Any]) -> Client | Connector:
+    """Who asks a `tcp` URL, and any other."""
+    return Connector(request) if request["url"].startswith("tcp:") else Client(request)
+
+
 async def read_response(reader: Any, method: str) -> tuple[int, dict[str, str], bool]:
     """Status, headers, and whether the end of the body was marked within the connection."""
     status = 0
@@ -120,8 +149,16 @@ async def read_exactly(reader: Any, left: int) -> None:
         left -= len(data)
 
 
+@lru_cache(maxsize=None)
+def default_trust() -> ssl.SSLContext:
+    """A context with the default trust store. To load it takes long enough to hold up ticks."""
+    return ssl.create_default_context()
+
+
 def tls_context(settings: dict[str, Any]) -> ssl.SSLContext:
     """A context from PEM texts: `ca`, `cert` and `key`; `verify` False trusts any server."""
+    if not settings:
+        return default_trust()
     context = ssl.create_default_context(cadata=settings.get("ca") or None)
     if not settings.get("verify", True):
         context.check_hostname = False

@@ -140,7 +140,8 @@ func serveCommand([]string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	if settings.OnSigterm == "exit" {
-		go func() { <-signals; os.Exit(settings.ExitCode) }()
+		go exitOn(signals, settings.ExitCode)
+		signals = nil // nobody else may take the signal
 	}
 	if !started(settings, signals) {
 		os.Exit(settings.ExitCode)
@@ -150,6 +151,11 @@ func serveCommand([]string) error {
 		return err
 	}
 	return server.run(signals)
+}
+
+func exitOn(signals <-chan os.Signal, code int) {
+	<-signals
+	os.Exit(code)
 }
 
 // started waits out the delay; false when it is told to stop before it serves.
@@ -178,8 +184,12 @@ func (s *Server) run(signals <-chan os.Signal) error {
 		case err := <-failed:
 			return err
 		case <-signals:
-			if s.OnSigterm == "drain" {
+			switch s.OnSigterm {
+			case "drain":
 				return s.drain(web)
+			case "exit":
+				// The signal came here and not to whoever waits for it since the start.
+				os.Exit(s.ExitCode)
 			}
 		}
 	}

@@ -1,0 +1,65 @@
+"""Experiments on what a test holds: the workload that it names, in a laboratory of its own scope."""
+
+from collections.abc import Iterator
+from copy import copy
+from typing import TypeVar
+
+from pytest_containerpolicy.environments.docker import LiveDockerWorkload
+from pytest_containerpolicy.environments.kubernetes import LiveWorkload
+from pytest_containerpolicy.experiments import load_builtin_experiments
+from pytest_containerpolicy.experiments.lab import Lab, LabOptions, open_lab
+from pytest_containerpolicy.model.workload import Workload
+from pytest_containerpolicy.targets.kubernetes import KubernetesTarget
+from pytest_containerpolicy.targets.uri import Target, Timeouts
+
+SomeTarget = TypeVar("SomeTarget", bound=Target)
+LiveSubject = LiveWorkload | LiveDockerWorkload
+
+
+class Laboratories:
+    """The laboratories of a test session, one per target and workload.
+
+    A test names what it disrupts in its own words, so that the scope of an experiment is the
+    workload that it was given, whatever the target's URI names.
+    """
+
+    def __init__(self, options: LabOptions, timeouts: Timeouts) -> None:
+        load_builtin_experiments()
+        self._options = options
+        self._timeouts = timeouts
+        self._labs: dict[tuple[str, str], Lab] = {}
+
+    def of(self, subject: LiveSubject) -> tuple[Workload, Lab]:
+        """The model of a workload as it is now, and the laboratory to act on it."""
+        workload = subject.declared
+        target = _scoped(_target_of(subject), workload)
+        key = target.id, str(workload.ref)
+        if key not in self._labs:
+            self._labs[key] = open_lab(target, self._timeouts, self._options)
+        return workload, self._labs[key]
+
+    def evidence(self) -> Iterator[tuple[str, str]]:
+        """What was measured, for the report of a test that failed."""
+        for (target, subject), lab in self._labs.items():
+            if lab.figures:
+                yield f"measured on {target}: {subject}", "\n\n".join(lab.figures)
+            lab.figures.clear()
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for lab in self._labs.values():
+            lab.close()
+
+
+def _target_of(subject: LiveSubject) -> Target:
+    if isinstance(subject, LiveWorkload):
+        return subject.namespace.cluster.target
+    return subject.environment.target
+
+
+def _scoped(target: SomeTarget, workload: Workload) -> SomeTarget:
+    scoped = copy(target)
+    scoped.workloads = (f"{workload.kind}/{workload.name}".lower(),)
+    if isinstance(scoped, KubernetesTarget):
+        scoped.namespaces = (workload.namespace,)
+    return scoped

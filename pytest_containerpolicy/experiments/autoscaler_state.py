@@ -1,0 +1,154 @@
+"""What a HorizontalPodAutoscaler says of itself.
+
+https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale-walkthrough/#appendix-horizontal-pod-autoscaler-status-conditions
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab
+from pytest_containerpolicy.model.cluster import Autoscaler
+from pytest_containerpolicy.targets.kubernetes_failures import one_line
+
+_PAUSE_SECONDS = 2.0
+_SCALING_DISABLED = "ScalingDisabled"
+_RESOURCE_METRICS = "/apis/metrics.k8s.io/v1beta1"
+
+
+class Problem(Struct, frozen=True):
+    """What keeps an autoscaler from its work."""
+
+    text: str
+    wanted: str
+    path: str = ""
+
+
+class AutoscalerState(Struct, frozen=True, kw_only=True):
+    """Its conditions and metrics at one moment. `replicas` is what its target has.
+
+    `is_disabled`: somebody scaled the target to 0, and the autoscaler leaves it alone.
+    """
+
+    replicas: int
+    metrics: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    is_disabled: bool = False
+
+    def __str__(self) -> str:
+        if self.is_disabled:
+            return "switched off: its target is scaled to 0"
+        said = "; ".join(problem.text for problem in self.problems) or "it works"
+        return f"{said} ({', '.join(self.metrics) or 'no metrics'})"
+
+
+def settled_state(lab: KubernetesLab, autoscaler: Autoscaler, patience: float) -> AutoscalerState:
+    """The state now; where a problem is younger than `patience` seconds, once it is that old.
+
+    The first metrics of a new pod take about a minute. Raises `CannotLook` if the autoscaler is
+    gone.
+    """
+    given_up, told = time.monotonic() + patience, False
+    while True:
+        document = _read(lab, autoscaler)
+        state = _state(document)
+        if not state.problems or time.monotonic() > given_up or _is_old(document, patience):
+            return state
+        if not told:
+            lab.say(f"{autoscaler.ref}: waiting for its first metrics")
+            told = True
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _read(lab: KubernetesLab, autoscaler: Autoscaler) -> Document:
+    ref = autoscaler.ref
+    path = f"/apis/autoscaling/v2/namespaces/{ref.namespace}/horizontalpodautoscalers/{ref.name}"
+    document = lab.find(path)
+    if document is None:
+        raise CannotLook(f"{ref} is gone since it was read")
+    return document
+
+
+def _state(document: Document) -> AutoscalerState:
+    status = document.get("status", {})
+    active = _condition(document, "ScalingActive")
+    disabled = active.get("reason") == _SCALING_DISABLED
+    return AutoscalerState(
+        replicas=status.get("currentReplicas", 0),
+        metrics=tuple(_metrics(status)),
+        problems=() if disabled else tuple(_problems(document)),
+        is_disabled=disabled,
+    )
+
+
+def _problems(document: Document) -> Iterator[Problem]:
+    able, active = _condition(document, "AbleToScale"), _condition(document, "ScalingActive")
+    if not able and not active:
+        yield Problem("no controller has looked at it", "a controller manager that runs it")
+    elif able.get("status") == "False":
+        text = _said("AbleToScale", able)
+        yield Problem(text, "a target that it can scale", "spec.scaleTargetRef")
+    elif active.get("status") == "False":
+        text = _said("ScalingActive", active)
+        yield Problem(text, "metrics from which a number of pods follows", "spec.metrics")
+    else:
+        yield from _silent_metrics(document)
+    limited = _condition(document, "ScalingLimited")
+    if limited.get("status") == "True" and limited["reason"] == "TooManyReplicas":
+        most = document["spec"]["maxReplicas"]
+        yield Problem(
+            f"it wants more pods than its maxReplicas of {most}",
+            "a maximum above what the load asks for",
+            "spec.maxReplicas",
+        )
+
+
+def _said(kind: str, condition: Document) -> str:
+    message = condition["message"].removeprefix("the HPA was unable to compute the replica count: ")
+    return one_line(f"{kind} is False: {condition['reason']}: {message}")
+
+
+def _silent_metrics(document: Document) -> Iterator[Problem]:
+    """The metrics without a value: with one of them silent it scales up, but never down."""
+    current = document.get("status", {}).get("currentMetrics") or ()
+    for index, metric in enumerate(document["spec"].get("metrics") or ()):
+        if index < len(current) and not current[index].get("type"):
+            text = f"metric {_name(metric)} has no value"
+            yield Problem(text, "a value for each metric", f"spec.metrics[{index}]")
+
+
+def _metrics(status: Document) -> Iterator[str]:
+    for metric in status.get("currentMetrics") or ():
+        value = _source(metric).get("current", {})
+        if "averageUtilization" in value:
+            yield f"{_name(metric)} {value['averageUtilization']} %"
+        elif value:
+            yield f"{_name(metric)} {value.get('averageValue') or value.get('value')}"
+
+
+def _name(metric: Document) -> str:
+    source = _source(metric)
+    return str(source.get("name") or source.get("metric", {}).get("name", "?"))
+
+
+def _source(metric: Document) -> Document:
+    kind = metric.get("type", "")
+    found: Document = metric.get(kind[:1].lower() + kind[1:], {})
+    return found
+
+
+def _condition(document: Document, kind: str) -> Document:
+    conditions = document.get("status", {}).get("conditions") or ()
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def _is_old(document: Document, patience: float) -> bool:
+    """Whether all its conditions, good or bad, have been as they are for so long."""
+    conditions = document.get("status", {}).get("conditions") or ()
+    times = [condition["lastTransitionTime"] for condition in conditions]
+    youngest = max([*times, document["metadata"]["creationTimestamp"]])
+    age = datetime.now(UTC) - datetime.fromisoformat(youngest)
+    return age.total_seconds() > patience

@@ -1,0 +1,367 @@
+"""Would pods find a place on the nodes that there are, as the scheduler sees it?
+
+The scheduler's required rules: readiness, taints, node affinity, volumes, host ports, requests,
+affinity between pods, topology spread, preemption. Preferences never keep a pod from a place.
+https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from msgspec import Struct
+
+from pytest_containerpolicy.experiments.drain_rules import Rules, rules_of
+from pytest_containerpolicy.model.cluster import Node
+from pytest_containerpolicy.model.quantities import human_bytes
+from pytest_containerpolicy.model.scheduling import Companions, HostPort, Pod
+from pytest_containerpolicy.model.volume import PersistentVolume
+
+# The claim's volume, None where it has none yet. Raises `CannotLook` where that is not known.
+VolumeOf = Callable[[str, str], PersistentVolume | None]
+_NONE_TAKEN: frozenset[HostPort] = frozenset()
+_ROUNDING = 1e-6
+_TRIES = 6
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why a node does not take a pod.
+
+    `full`: one more node like this one would. `alone`: pods that it needs beside it are missing.
+    `lacking` is the resource it has too little of, of which `free` is left. `rule` leads from the
+    pod's spec to what it breaks.
+    """
+
+    text: str
+    rule: str = ""
+    full: bool = False
+    alone: bool = False
+    lacking: str = ""
+    free: float = 0
+
+
+class Floor:
+    """Nodes and the pods on them at one moment.
+
+    Pods that have ended take no room, and those on their way out are about to take none.
+    """
+
+    def __init__(self, nodes: Iterable[Node], pods: Iterable[Pod], volume_of: VolumeOf) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self.volume_of = volume_of
+        self.pods_on: defaultdict[str, list[Pod]] = defaultdict(list)
+        self.guards: defaultdict[Companions, Counter[str]] = defaultdict(Counter)
+        self._in: defaultdict[str, list[Pod]] = defaultdict(list)
+        self._counts: dict[tuple[Companions, ...], Counter[str]] = {}
+        for pod in pods:
+            if pod.node in self.nodes and not pod.ended and not pod.leaving:
+                self._add(pod)
+
+    def _add(self, pod: Pod) -> None:
+        self.pods_on[pod.node].append(pod)
+        self._in[pod.namespace].append(pod)
+        for companions in pod.apart:
+            self.guards[companions][pod.node] += 1
+
+    @cached_property
+    def biggest(self) -> dict[str, float]:
+        """The most that any node has, by resource."""
+        most: dict[str, float] = {}
+        for node in self.nodes.values():
+            for name, amount in node.allocatable.items():
+                most[name] = max(amount, most.get(name, 0))
+        return most
+
+    def free(self, node: Node) -> dict[str, float]:
+        """What of a node's resources nobody has reserved."""
+        left = dict(node.allocatable)
+        for pod in self.pods_on[node.name]:
+            take(left, pod)
+        return left
+
+    def ports(self, node: str) -> set[HostPort]:
+        """The ports of a node that its pods have."""
+        return {port for pod in self.pods_on[node] for port in pod.ports}
+
+    def count(self, companions: tuple[Companions, ...]) -> Counter[str]:
+        """How many pods on each node are among all of these companions."""
+        if companions not in self._counts:
+            self._counts[companions] = Counter(
+                pod.node
+                for pod in self._candidates(companions[0].namespaces)
+                if all(term.includes(pod) for term in companions)
+            )
+        return self._counts[companions]
+
+    def _candidates(self, namespaces: frozenset[str] | None) -> Iterator[Pod]:
+        for namespace in self._in if namespaces is None else namespaces & self._in.keys():
+            yield from self._in[namespace]
+
+
+def take(left: dict[str, float], pod: Pod) -> None:
+    """Reserve what a pod requests."""
+    for name, amount in pod.requests.items():
+        left[name] = left.get(name, 0) - amount
+
+
+class Trial:
+    """A floor on which pods are moved about for trial; `emptied` is the node that is drained."""
+
+    def __init__(self, floor: Floor, emptied: str = "", gone: Iterable[Pod] = ()) -> None:
+        self.floor = floor
+        self.emptied = emptied
+        self.gone = list(gone)
+        self.placed: list[tuple[Pod, str]] = []
+        self.displaced: list[Pod] = []
+        self._nodes = [node for node in floor.nodes.values() if node.name != emptied]
+        self._free: dict[str, dict[str, float]] = {}
+        self._ports: dict[str, set[HostPort]] = {}
+
+    def place(self, pod: Pod) -> str:
+        """Put a pod on the first node that takes it; its name, empty if none does.
+
+        Raises `CannotLook` if the volume of one of its claims is not known.
+        """
+        rules = rules_of(pod, self)
+        for node in self._nodes:
+            if self._refusal(pod, node, rules) is None:
+                return self._put(pod, node.name)
+        return self._place_instead(pod, rules)
+
+    def place_all(self, pods: Sequence[Pod]) -> list[Pod]:
+        """Put pods wherever they fit, until no more does; returns those that are left."""
+        left = list(pods)
+        while left:
+            before = len(self.placed)
+            left = [pod for pod in left if not self.place(pod)]
+            if len(self.placed) == before:
+                break
+            # What was displaced for others needs a place itself.
+            left, self.displaced = left + self.displaced, []
+        return left
+
+    def refusals(self, pod: Pod) -> dict[str, Refusal]:
+        """Why each node does not take a pod, by the node's name; those that do are left out."""
+        rules = rules_of(pod, self)
+        found = ((node.name, self._refusal(pod, node, rules)) for node in self._nodes)
+        return {name: refusal for name, refusal in found if refusal}
+
+    def count(self, companions: tuple[Companions, ...]) -> Counter[str]:
+        """How many pods on each node are among all of these companions, as things stand now."""
+        counts = Counter(self.floor.count(companions))
+        for pod in self.gone:
+            counts[pod.node] -= all(term.includes(pod) for term in companions)
+        for pod, node in self.placed:
+            counts[node] += all(term.includes(pod) for term in companions)
+        return counts
+
+    def guards(self, pod: Pod) -> Iterator[tuple[str, str]]:
+        """The topology keys and nodes of pods that don't want this one beside them."""
+        away = Counter((term, other.node) for other in self.gone for term in other.apart)
+        for term, nodes in self.floor.guards.items():
+            if term.includes(pod):
+                for node, count in nodes.items():
+                    if count > away[term, node]:
+                        yield term.topology_key, node
+        for other, node in self.placed:
+            for term in other.apart:
+                if term.includes(pod):
+                    yield term.topology_key, node
+
+    def _put(self, pod: Pod, node: str) -> str:
+        take(self._left(node), pod)
+        self._taken(node).update(pod.ports)
+        self.placed.append((pod, node))
+        return node
+
+    def _left(self, node: str) -> dict[str, float]:
+        if node not in self._free:
+            self._free[node] = self.floor.free(self.floor.nodes[node])
+        return self._free[node]
+
+    def _taken(self, node: str) -> set[HostPort]:
+        if node not in self._ports:
+            self._ports[node] = self.floor.ports(node)
+        return self._ports[node]
+
+    def _refusal(self, pod: Pod, node: Node, rules: Rules) -> Refusal | None:
+        return (
+            self._closed(pod, node)
+            or self._out_of_reach(pod, node)
+            or self._port_taken(pod, node)
+            or self._too_little(pod, node)
+            or _unwanted(rules, node)
+        )
+
+    @staticmethod
+    def _closed(pod: Pod, node: Node) -> Refusal | None:
+        if not node.ready:
+            return Refusal(text="not ready")
+        if not node.schedulable:
+            return Refusal(text="cordoned")
+        if not node.allowed_by(pod.placement):
+            return Refusal(text=_not_allowed(pod), rule="affinity.nodeAffinity")
+        taint = node.repelling_taint(pod.placement)
+        if taint is None:
+            return None
+        value = f"={taint.value}" if taint.value else ""
+        return Refusal(text=f"taint {taint.key}{value}:{taint.effect}", rule="tolerations")
+
+    def _out_of_reach(self, pod: Pod, node: Node) -> Refusal | None:
+        for claim in pod.claims:
+            volume = self.floor.volume_of(pod.namespace, claim)
+            terms = volume.node_terms if volume else ()
+            if volume and terms and not any(t.matches(node.name, node.labels) for t in terms):
+                text = f"volume {volume.ref.name} of claim {claim} can't be mounted there"
+                return Refusal(text=text, rule="volumes")
+        return None
+
+    def _port_taken(self, pod: Pod, node: Node) -> Refusal | None:
+        clash = pod.clashes_with(self._taken(node.name) if pod.ports else _NONE_TAKEN)
+        if clash is None:
+            return None
+        return Refusal(text=f"host port {clash[2]} is taken", rule="containers", full=True)
+
+    def _too_little(self, pod: Pod, node: Node) -> Refusal | None:
+        free = self._left(node.name)
+        for name, amount in pod.requests.items():
+            left = free.get(name, 0)
+            if amount > left + _ROUNDING:
+                empty = node.allocatable.get(name, 0) >= amount
+                return Refusal(
+                    text=f"too little {name}",
+                    rule="containers",
+                    full=empty,
+                    lacking=name,
+                    free=max(0, left),
+                )
+        return None
+
+    def _place_instead(self, pod: Pod, rules: Rules) -> str:
+        """Put a pod where others of lower priority have to go for it, as preemption does.
+
+        https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
+        """
+        if not pod.preempts:
+            return ""
+        for node in self._nodes:
+            refusal = self._refusal(pod, node, rules)
+            lacks_only = refusal and refusal.lacking and not _unwanted(rules, node)
+            if lacks_only and self._make_room(pod, node):
+                return self._put(pod, node.name)
+        return ""
+
+    def _make_room(self, pod: Pod, node: Node) -> bool:
+        lower = [p for p in self.floor.pods_on[node.name] if self._may_displace(pod, p)]
+        left = self._left(node.name)
+        victims: list[Pod] = []
+        for victim in sorted(lower, key=lambda p: p.priority):
+            victims.append(victim)
+            freed = [sum(v.requests.get(name, 0) for v in victims) for name in pod.requests]
+            needed = zip(pod.requests.items(), freed, strict=True)
+            if all(n <= left.get(name, 0) + f + _ROUNDING for (name, n), f in needed):
+                self._displace(victims, left)
+                return True
+        return False
+
+    def _may_displace(self, pod: Pod, other: Pod) -> bool:
+        return other.priority < pod.priority and not other.stays and other not in self.gone
+
+    def _displace(self, victims: Iterable[Pod], left: dict[str, float]) -> None:
+        for victim in victims:
+            for name, amount in victim.requests.items():
+                left[name] = left.get(name, 0) + amount
+            self.gone.append(victim)
+            if victim.priority >= 0:
+                # Below are placeholders, there to be displaced.
+                self.displaced.append(victim)
+
+
+def _not_allowed(pod: Pod) -> str:
+    only = pod.placement.only_node
+    return f"it is pinned to {only}" if only else "its node selector or affinity excludes them"
+
+
+def _unwanted(rules: Rules, node: Node) -> Refusal | None:
+    if broken := rules.misses(node):
+        return Refusal(text=broken.text, rule=broken.rule, alone=True)
+    if broken := rules.refuse(node):
+        return Refusal(text=broken.text, rule=broken.rule, full=True)
+    return None
+
+
+class Stranded(Struct, frozen=True):
+    """A pod without a place, and what each node has against it."""
+
+    pod: Pod
+    refusals: Mapping[str, Refusal]
+
+    @property
+    def needs_a_node(self) -> bool:
+        """Whether one more node, like one that there is, would take it."""
+        return any(refusal.full for refusal in self.refusals.values())
+
+    @property
+    def misses_companions(self) -> bool:
+        """Whether pods that it needs beside it are missing."""
+        return any(refusal.alone for refusal in self.refusals.values())
+
+    @property
+    def rule(self) -> str:
+        """The one rule that all nodes break; empty if they differ."""
+        rules = {refusal.rule for refusal in self.refusals.values()}
+        return rules.pop() if len(rules) == 1 else ""
+
+    @property
+    def causes(self) -> tuple[tuple[str, int], ...]:
+        """What the nodes have against it, and how many of them."""
+        return tuple(Counter(r.text for r in self.refusals.values()).most_common())
+
+    def __str__(self) -> str:
+        if not self.refusals:
+            return "there is no other node"
+        return "; ".join(f"{text} ({self._where(text, count)})" for text, count in self.causes)
+
+    def _where(self, text: str, count: int) -> str:
+        nodes = f"{count} node{'' if count == 1 else 's'}"
+        amounts = self._amounts(text)
+        return f"{amounts}, {nodes}" if amounts else nodes
+
+    def _amounts(self, text: str) -> str:
+        alike = [refusal for refusal in self.refusals.values() if refusal.text == text]
+        best = max(alike, key=lambda refusal: refusal.free)
+        if not best.lacking:
+            return ""
+        needed = amount_text(best.lacking, self.pod.requests[best.lacking])
+        return f"needs {needed}, has {amount_text(best.lacking, best.free)} free"
+
+
+def rehouse(floor: Floor, node: str) -> list[Stranded]:
+    """The pods that find no place when a node is drained, moved together onto the others.
+
+    The biggest and the pinned ones first; those that are left over get the first choice in the
+    next try. Raises `CannotLook` if the volume of a claim is not known.
+    """
+    leaving = [pod for pod in floor.pods_on[node] if pod.can_be_evicted]
+    order = sorted(leaving, key=lambda pod: _urgency(pod, floor), reverse=True)
+    best: tuple[Trial, list[Pod]] | None = None
+    for _ in range(_TRIES):
+        trial = Trial(floor, node, leaving)
+        left = trial.place_all(order)
+        if best is None or len(left) < len(best[1]):
+            best = trial, left
+        if not left:
+            return []
+        order = [p for p in order if p in left] + [p for p in order if p not in left]
+    return [Stranded(pod, best[0].refusals(pod)) for pod in best[1]] if best else []
+
+
+def _urgency(pod: Pod, floor: Floor) -> tuple[int, bool, float]:
+    biggest = floor.biggest
+    shares = (amount / biggest[name] for name, amount in pod.requests.items() if biggest.get(name))
+    return pod.priority, pod.placement.is_pinned or bool(pod.claims), max(shares, default=0)
+
+
+def amount_text(name: str, amount: float) -> str:
+    """An amount of a resource or of what a quota counts, for people."""
+    return human_bytes(amount) if name.endswith(("memory", "storage")) else f"{amount:g}"

@@ -1,0 +1,20 @@
+"""What is in force inside running containers, read from there.
+
+in_every_copy(container, lab, lambda copy: differences(look_into(copy, lab)))
+"""
+
+from pytest_containerpolicy.experiments.inside.compose_files import declared_in_files
+from pytest_containerpolicy.experiments.inside.copies import Copy, keeps_running
+from pytest_containerpolicy.experiments.inside.processes import CAPABILITIES
+from pytest_containerpolicy.experiments.inside.survey import in_every_copy
+from pytest_containerpolicy.experiments.inside.vitals import Vitals, look_into
+
+__all__ = [
+    "CAPABILITIES",
+    "Copy",
+    "Vitals",
+    "declared_in_files",
+    "in_every_copy",
+    "keeps_running",
+    "look_into",
+]

@@ -1,0 +1,81 @@
+"""Copies in a Kubernetes cluster: the containers of pods."""
+
+from collections.abc import Iterator, Sequence
+
+from pytest_containerpolicy.experiments.inside.copies import (
+    SECONDS,
+    Copy,
+    Document,
+    Place,
+    keeps_running,
+)
+from pytest_containerpolicy.experiments.kubernetes_files import security_of
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, pod_path
+from pytest_containerpolicy.experiments.kubernetes_probers import debugger
+from pytest_containerpolicy.model.workload import Workload
+from pytest_containerpolicy.targets.kubernetes_exec import Output
+
+_ENDED = ("Succeeded", "Failed")
+_STATUSES = ("containerStatuses", "initContainerStatuses")
+
+
+class Pods(Place):
+    """The pods of a cluster."""
+
+    def __init__(self, lab: KubernetesLab) -> None:
+        self._lab = lab
+        # Connected here, as each thread would make a connection of its own.
+        self._connection = lab.connection
+
+    def copies(self, workload: Workload) -> Iterator[Copy]:
+        containers = list(filter(keeps_running, workload.containers))
+        for pod in self._lab.pods(workload) if containers else ():
+            status = pod["status"]
+            if "deletionTimestamp" in pod["metadata"] or status.get("phase") in _ENDED:
+                continue
+            statuses = {one["name"]: one for key in _STATUSES for one in status.get(key) or ()}
+            for container in containers:
+                own = statuses.get(container.name, {})
+                yield Copy(
+                    container=container,
+                    name=f"pod {pod['metadata']['name']}",
+                    document=pod,
+                    status=own,
+                    down=_why_down(own, status.get("phase", "")),
+                )
+
+    def execute(self, copy: Copy, argv: Sequence[str]) -> Output:
+        return self._execute(copy, argv, copy.container.name)
+
+    def execute_beside(self, copy: Copy, argv: Sequence[str]) -> Output:
+        return self._execute(copy, argv, self._prober(copy))
+
+    def has_own_processes(self, copy: Copy) -> bool:
+        spec = copy.document["spec"]
+        return not (spec.get("shareProcessNamespace") or spec.get("hostPID"))
+
+    def _execute(self, copy: Copy, argv: Sequence[str], container: str) -> Output:
+        metadata = copy.document["metadata"]
+        return self._lab.execute(
+            metadata["namespace"], metadata["name"], argv, container=container, seconds=SECONDS
+        )
+
+    def _prober(self, copy: Copy) -> str:
+        """A prober beside a pod's container: one that runs there already, or else a new one."""
+        pod, name = self._lab.get(pod_path(copy.document)), copy.container.name
+        statuses = pod["status"].get("ephemeralContainerStatuses") or ()
+        running = {one["name"] for one in statuses if "running" in one.get("state", {})}
+        for one in pod["spec"].get("ephemeralContainers") or ():
+            is_ours = one["image"] == self._lab.options.prober_image and one["name"] in running
+            if is_ours and one.get("targetContainerName") == name:
+                return str(one["name"])
+        self._lab.say(f"{copy.name}: no shell in {name}, a prober is put beside it")
+        return debugger(self._lab, pod, name, security=security_of(pod, name))
+
+
+def _why_down(status: Document, phase: str) -> str:
+    state = status.get("state") or {}
+    if "running" in state:
+        return ""
+    details = state.get("waiting") or state.get("terminated") or {}
+    return f"does not run ({details.get('reason') or phase or 'no status'})"

@@ -1,0 +1,238 @@
+"""Which of all paths are probed: few, the same each time, and enough to judge every policy.
+
+Each policy, each of its rules, each direction and protocol, and each node as a place where
+policies are enforced gets a path that shows it; what is left of the sample goes round all pods.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Literal
+from zlib import crc32
+
+from msgspec import Struct
+
+from pytest_containerpolicy.experiments.network_scene import Fixture, Scene
+from pytest_containerpolicy.experiments.reachability import (
+    Address,
+    Direction,
+    End,
+    Expectation,
+    Pod,
+)
+
+# Where nothing of anybody's is expected: in the range that the kernel gives to clients.
+LISTENER_PORT = 45871
+How = Literal["connect", "listener", "dns", "datagram"]
+# What a path shows, of which policy or node, in which direction, and more.
+Goal = tuple[str, str, Direction, str]
+_DENIES = {"TCP": "1 denies", "UDP": "3 denies"}
+_MOST_PATHS = 40_000
+_LEAST_SOURCES = 10
+
+
+class Path(Struct, frozen=True, kw_only=True, eq=False):
+    """One connection, and what must become of it.
+
+    `how` is what answers at the port: something that takes connections, a listener of our own,
+    a name server, or something that may or may not answer a datagram.
+    """
+
+    source: Pod
+    destination: End
+    port: int
+    protocol: str
+    how: How
+    expectation: Expectation
+    answers: bool = False
+
+    @property
+    def denied(self) -> bool:
+        """Whether it must not get through."""
+        return self.expectation.allowed is False
+
+    @property
+    def place(self) -> tuple[End, int, str]:
+        """The port it leads to."""
+        return self.destination, self.port, self.protocol
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.destination}:{self.port}/{self.protocol}"
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is to be probed.
+
+    `listeners` are the pods in which something must listen, `self_asked` the ports that only their
+    own pod can show to answer.
+    """
+
+    paths: tuple[Path, ...]
+    listeners: frozenset[Pod]
+    self_asked: frozenset[tuple[Pod, int]]
+
+
+def make_plan(scene: Scene, probers: Iterable[Pod], samples: int) -> Plan:
+    """A sample of paths: those that each policy needs, then up to `samples` of each sign."""
+    planner = _Planner(scene, tuple(probers))
+    planner.meet_goals()
+    planner.fill(samples)
+    planner.add_controls()
+    return planner.plan()
+
+
+class _Planner:
+    """Chooses paths one by one, those first that need programs in the fewest pods of others."""
+
+    def __init__(self, scene: Scene, probers: tuple[Pod, ...]) -> None:
+        self._probers = frozenset(probers)
+        self._inhabited = set(probers)
+        self._chosen: dict[Path, None] = {}
+        self._self_asked: set[tuple[Pod, int]] = set()
+        self._candidates = list(_candidates(scene, probers))
+        self._owned = frozenset((*scene.pods, *probers))
+        self._by_goal: defaultdict[Goal, list[Path]] = defaultdict(list)
+        for path in self._candidates:
+            for goal in _goals(path):
+                self._by_goal[goal].append(path)
+
+    def meet_goals(self) -> None:
+        """A path for each goal, denied ones of TCP first: they say most."""
+        for goal in sorted(self._by_goal):
+            paths = self._by_goal[goal]
+            self._choose(min(paths, key=lambda path: (_doubt_of(path, goal), self._cost(path))))
+
+    def fill(self, samples: int) -> None:
+        """Further paths from where programs run anyway, going round the destinations."""
+        for denied in (True, False):
+            count = sum(path.denied is denied for path in self._chosen)
+            for path in _round_robin(self._further(denied)):
+                if count >= samples:
+                    break
+                self._choose(path)
+                count += 1
+
+    def add_controls(self) -> None:
+        """For each denied path something that shows its port to answer, or silence is no proof."""
+        shown = {path.place for path in self._chosen if not path.denied}
+        for path in list(self._chosen):
+            if not path.denied or path.answers or path.how == "listener" or path.place in shown:
+                continue
+            shown.add(path.place)
+            allowed = [p for p in self._candidates if p.place == path.place and not p.denied]
+            if allowed:
+                self._choose(min(allowed, key=self._cost))
+            elif isinstance(path.destination, Pod) and path.destination in self._owned:
+                self._inhabited.add(path.destination)
+                self._self_asked.add((path.destination, path.port))
+
+    def plan(self) -> Plan:
+        return Plan(
+            paths=tuple(self._chosen),
+            listeners=frozenset(
+                path.destination
+                for path in self._chosen
+                if path.how == "listener" and isinstance(path.destination, Pod)
+            ),
+            self_asked=frozenset(self._self_asked),
+        )
+
+    def _choose(self, path: Path) -> None:
+        self._chosen[path] = None
+        self._inhabited.add(path.source)
+        if path.how == "listener" and isinstance(path.destination, Pod):
+            self._inhabited.add(path.destination)
+
+    def _cost(self, path: Path) -> tuple[int, int]:
+        """How many programs in pods of others it takes; then a number, the same each time."""
+        cost = 2 * (path.source not in self._inhabited)
+        if path.how == "listener":
+            cost += 2 * (path.destination not in self._inhabited)
+        elif not path.answers:
+            cost += 4 if path.how == "datagram" else 1
+        return cost, _digest(path)
+
+    def _further(self, denied: bool) -> Iterator[Path]:
+        for path in self._candidates:
+            wanted = path.denied is denied and path.expectation.basis
+            if wanted and path not in self._chosen and self._cost(path)[0] <= 1:
+                yield path
+
+
+def _candidates(scene: Scene, probers: tuple[Pod, ...]) -> Iterator[Path]:
+    """Every path of which is known what must become; of very many an even share of sources."""
+    sources = [*probers, *scene.pods]
+    fixtures = list(_fixtures([*sources], scene.fixtures))
+    share = max(_LEAST_SOURCES, _MOST_PATHS // (len(fixtures) or 1))
+    for number, (fixture, how) in enumerate(fixtures):
+        start = number % len(sources)
+        for source in (sources[start:] + sources[:start])[:share]:
+            end, port, protocol = fixture.end, fixture.port, fixture.protocol
+            expectation = scene.policies.expect(source, end, port, protocol)
+            if expectation.allowed is not None:
+                yield Path(
+                    source=source,
+                    destination=end,
+                    port=port,
+                    protocol=protocol,
+                    how=how,
+                    expectation=expectation,
+                    answers=fixture.answers,
+                )
+
+
+def _fixtures(pods: list[Pod], fixtures: Iterable[Fixture]) -> Iterator[tuple[Fixture, How]]:
+    """Every port of every end, and what answers there."""
+    for fixture in fixtures:
+        yield fixture, "dns" if fixture.protocol == "UDP" else "connect"
+    for pod in pods:
+        for number, protocol in dict.fromkeys((p.number, p.protocol) for p in pod.ports):
+            if protocol in ("TCP", "UDP"):
+                answers = protocol == "TCP" and number in pod.answering
+                fixture = Fixture(end=pod, port=number, protocol=protocol, answers=answers)
+                yield fixture, "connect" if protocol == "TCP" else "datagram"
+        for protocol in ("TCP", "UDP"):
+            yield Fixture(end=pod, port=LISTENER_PORT, protocol=protocol), "listener"
+
+
+def _goals(path: Path) -> Iterator[Goal]:
+    """What a path would show. Goals sort in the order of their weight."""
+    for basis in path.expectation.basis:
+        ref, way = basis.policy.ref.qualified_name, basis.direction
+        if path.denied:
+            yield _DENIES[path.protocol], ref, way, ""
+            node = path.source.node if way == "egress" else getattr(path.destination, "node", "")
+            yield "4 enforces", node, way, ""
+        else:
+            yield "2 allows", ref, way, f"{basis.rule} {path.protocol}"
+
+
+def doubt(path: Path, policy: str, direction: Direction) -> int:
+    """How little a denied path that is blocked says of a policy in one direction.
+
+    0: nothing else denies it. 1: the policy does so in its other direction, too. 2: others do.
+    """
+    basis = path.expectation.basis
+    beside = [b.policy.ref.qualified_name for b in basis if b.direction != direction]
+    return 0 if not beside else 1 if policy in beside else 2
+
+
+def _doubt_of(path: Path, goal: Goal) -> int:
+    return doubt(path, goal[1], goal[2]) if path.denied and goal[0] in _DENIES.values() else 0
+
+
+def _round_robin(paths: Iterable[Path]) -> Iterator[Path]:
+    """Paths of all destinations in turn."""
+    queues: defaultdict[End, list[Path]] = defaultdict(list)
+    for path in sorted(paths, key=_digest, reverse=True):
+        queues[path.destination].append(path)
+    while queues:
+        for destination in list(queues):
+            yield queues[destination].pop()
+            if not queues[destination]:
+                del queues[destination]
+
+
+def _digest(path: Path) -> int:
+    ends = (path.source, path.destination)
+    names = [end.name if isinstance(end, Address) else f"{end.workload} {end.node}" for end in ends]
+    return crc32(f"{names} {path.port} {path.protocol}".encode())

@@ -1,0 +1,217 @@
+"""Whether NetworkPolicies are in force: what they deny is blocked, what they allow gets through."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from msgspec import Struct
+
+from pytest_containerpolicy.checks.registry import Violation
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
+from pytest_containerpolicy.experiments.network_probing import Probed, Probing
+from pytest_containerpolicy.experiments.network_sampling import doubt, make_plan
+from pytest_containerpolicy.experiments.network_scene import (
+    Scene,
+    current_versions,
+    own_pod,
+    read_scene,
+)
+from pytest_containerpolicy.experiments.reachability import Basis, Direction, Pod
+from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.model import Model
+from pytest_containerpolicy.model.network import NetworkPolicy
+
+_SHOWN = 3
+
+
+class NetworkTruth(Struct, frozen=True, kw_only=True):
+    """What became of a sample of all paths between pods; `gaps` say what was left out and why."""
+
+    paths: tuple[Probed, ...]
+    pods: int
+    sources: int
+    seconds: float
+    gaps: tuple[str, ...] = ()
+
+    def of(self, policy: NetworkPolicy) -> list[Probed]:
+        """The paths in which a policy has a say."""
+        return [one for one in self.paths if any(_is(b.policy, policy) for b in _basis(one))]
+
+    @property
+    def inert(self) -> bool:
+        """Whether not a single denied path was blocked."""
+        told = [one for one in self.paths if one.path.denied and one.outcome != "not told"]
+        return bool(told) and all(one.outcome == "got through" for one in told)
+
+    def __str__(self) -> str:
+        judged = [one for one in self.paths if one.path.expectation.basis]
+        denied = [one for one in judged if one.path.denied]
+        allowed = [one for one in judged if not one.path.denied]
+        lines = [
+            f"network of {self.pods} pods, from {self.sources} of them, in {self.seconds:.1f} s",
+            f"  denied   {len(denied)}: {_counts(denied)}",
+            f"  allowed  {len(allowed)}: {_counts(allowed)}",
+        ]
+        reasons = dict.fromkeys(one.reason for one in judged if one.reason)
+        return "\n".join([*lines, *(f"  not told: {text}" for text in (*reasons, *self.gaps))])
+
+
+def measure_network(
+    lab: KubernetesLab, model: Model, samples: int = 40, outside: str = "", timeout: float = 2.0
+) -> NetworkTruth:
+    """Probe what the live policies of a model's namespaces allow and deny.
+
+    At least one path for each policy, rule, direction and node, and up to `samples` of each sign;
+    `outside` is an address and port beyond the cluster; `timeout` seconds per connection.
+    Raises `CannotLook` if pods or policies can't be read, or change meanwhile.
+    """
+    begun = time.monotonic()
+    scene = read_scene(lab, model, outside)
+    lab.say(f"network: {len(scene.pods)} pods in {', '.join(scene.namespaces)}")
+    with ExitStack() as stack:
+        probers, gaps = _probers(lab, scene, stack)
+        plan = make_plan(scene, probers, samples)
+        lab.say(f"network: {len(plan.paths)} paths")
+        probing = Probing(lab, plan, timeout)
+        paths = probing.run()
+        _require_unchanged(lab, scene)
+    return NetworkTruth(
+        paths=tuple(paths),
+        pods=len(scene.pods) + len(probers),
+        sources=len(probing.inhabited),
+        seconds=time.monotonic() - begun,
+        gaps=(*scene.gaps, *gaps, *probing.gaps),
+    )
+
+
+@experiment("probe", "connects from pods to pods as it allows and as it denies")
+def network_policy_enforced(
+    policy: NetworkPolicy,
+    lab: KubernetesLab,
+    samples: int = 40,
+    outside: str = "",
+    timeout: float = 2.0,
+) -> Iterator[Violation]:
+    """What a policy denies is blocked, and what it allows gets through.
+
+    `samples` paths of each sign are probed in all; `outside` is an address and port that egress
+    rules are about, such as 192.0.2.10:443.
+    """
+    truth = lab.once(
+        ("network truth", samples, outside, timeout),
+        lambda: _recorded(lab, measure_network(lab, policy.model, samples, outside, timeout)),
+    )
+    violations = [*_leaks(policy, truth), *_blocked(policy, truth)]
+    if not violations:
+        _require_proof(policy, truth)
+    yield from violations
+
+
+def _recorded(lab: KubernetesLab, truth: NetworkTruth) -> NetworkTruth:
+    lab.record(truth)
+    return truth
+
+
+def _probers(lab: KubernetesLab, scene: Scene, stack: ExitStack) -> tuple[list[Pod], list[str]]:
+    """A pod of our own in each namespace with policies: a stranger to them, in no way of others."""
+    pods, gaps = [], []
+    for name in sorted({namespace for namespace, _, _ in scene.versions}):
+        try:
+            pods.append(stack.enter_context(own_pod(lab, name)))
+        except CannotLook as gap:
+            gaps.append(f"no prober pod in {name}: {gap}")
+    return pods, gaps
+
+
+def _require_unchanged(lab: KubernetesLab, scene: Scene) -> None:
+    if current_versions(lab, scene) != scene.versions:
+        raise CannotLook(
+            "network policies were changed while they were probed: judge again when that is over"
+        )
+
+
+def _leaks(policy: NetworkPolicy, truth: NetworkTruth) -> Iterator[Violation]:
+    denied = [one for one in truth.of(policy) if one.path.denied and one.outcome != "not told"]
+    leaks = [one for one in denied if one.outcome == "got through"]
+    if leaks:
+        directions = sorted({b.direction for b in _basis(leaks[0]) if _is(b.policy, policy)})
+        yield Violation(
+            found=f"not enforced: {_listed(leaks)} ({len(leaks)} of {len(denied)} denied paths)",
+            wanted=f"blocked: no {' or '.join(directions)} rule allows it",
+            path="spec",
+            why=_why(leaks, denied, truth),
+        )
+
+
+def _why(leaks: list[Probed], denied: list[Probed], truth: NetworkTruth) -> str:
+    if truth.inert:
+        return "the policy is inert: nothing in this cluster enforces network policies"
+    if len(leaks) == len(denied):
+        return "the policy is inert, while others are enforced"
+    nodes = sorted({node for one in leaks for node in (one.path.source.node, _node(one)) if node})
+    return f"it is enforced in part only; nodes of what got through: {', '.join(nodes)}"
+
+
+def _blocked(policy: NetworkPolicy, truth: NetworkTruth) -> Iterator[Violation]:
+    allowed = [one for one in truth.of(policy) if not one.path.denied and one.outcome != "not told"]
+    blocked = [one for one in allowed if one.outcome == "blocked"]
+    if blocked:
+        basis = next(b for b in _basis(blocked[0]) if _is(b.policy, policy))
+        yield Violation(
+            found=f"over-blocking: {_listed(blocked)} ({len(blocked)} of {len(allowed)} allowed)",
+            wanted="a connection: this rule allows it, and the port answers others",
+            path=f"spec.{basis.direction}[{basis.rule}]",
+            why="a policy of another kind denies it, or the plugin reads the rule otherwise",
+        )
+
+
+def _require_proof(policy: NetworkPolicy, truth: NetworkTruth) -> None:
+    """Raise `CannotLook` unless each direction that the policy isolates was seen to block."""
+    found = truth.of(policy)
+    if not found:
+        raise CannotLook(f"{policy.ref} has no say in any path between pods that run now")
+    for direction in _denying(policy):
+        proof = [one for one in found if _proves(one, policy, direction)]
+        if any(one.outcome == "as expected" for one in proof):
+            continue
+        reasons = dict.fromkeys(one.reason for one in proof if one.reason)
+        raise CannotLook(
+            f"{policy.ref}: no path shows whether its {direction} is enforced:"
+            f" {'; '.join(list(reasons)[:_SHOWN]) or 'none that only it denies was found'}"
+        )
+
+
+def _denying(policy: NetworkPolicy) -> Iterator[Direction]:
+    """The directions in which a policy denies anything at all."""
+    if policy.isolates_ingress and not any(not r.peers and not r.ports for r in policy.ingress):
+        yield "ingress"
+    if policy.isolates_egress and not any(not r.peers and not r.ports for r in policy.egress):
+        yield "egress"
+
+
+def _proves(one: Probed, policy: NetworkPolicy, direction: Direction) -> bool:
+    has_say = any(_is(b.policy, policy) and b.direction == direction for b in _basis(one))
+    return one.path.denied and has_say and doubt(one.path, policy.ref.qualified_name, direction) < 2
+
+
+def _is(one: NetworkPolicy, other: NetworkPolicy) -> bool:
+    return one.ref == other.ref
+
+
+def _basis(one: Probed) -> tuple[Basis, ...]:
+    return one.path.expectation.basis
+
+
+def _node(one: Probed) -> str:
+    return getattr(one.path.destination, "node", "")
+
+
+def _listed(probed: list[Probed]) -> str:
+    shown = ", ".join(str(one) for one in probed[:_SHOWN])
+    return f"{shown}, ..." if len(probed) > _SHOWN else shown
+
+
+def _counts(probed: list[Probed]) -> str:
+    outcomes = [one.outcome for one in probed]
+    return ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes)) or "none"

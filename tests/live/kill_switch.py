@@ -1,0 +1,55 @@
+"""A pytest plugin that kills its run with SIGKILL at one step of an experiment.
+
+A step is a change: a write to the API server, an exec, a write to a Docker daemon, a run of
+Compose. `KILL_AT` counts them: an odd number kills before step (n + 1) / 2, an even one after it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+from pytest_containerpolicy.experiments import compose_cli
+from pytest_containerpolicy.targets.kubernetes_connection import Connection
+
+_KILL_AT = int(os.environ["KILL_AT"])
+_READING = ("GET", "HEAD")
+_steps = 0
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killing(real: Callable[..., Any], counts: Callable[..., bool]) -> Callable[..., Any]:
+    def step(*args: Any, **kwargs: Any) -> Any:
+        global _steps
+        if not counts(*args):
+            return real(*args, **kwargs)
+        _steps += 1
+        if 2 * _steps - 1 == _KILL_AT:
+            _die()
+        answer = real(*args, **kwargs)
+        if 2 * _steps == _KILL_AT:
+            _die()
+        return answer
+
+    return step
+
+
+def _writes(_: object, method: str, *__: object) -> bool:
+    return method.upper() not in _READING
+
+
+Connection.send = _killing(Connection.send, _writes)  # type: ignore[method-assign]
+Connection.websocket = _killing(Connection.websocket, lambda *_: True)  # type: ignore[method-assign]
+requests.Session.request = _killing(  # type: ignore[method-assign]
+    requests.Session.request, _writes
+)
+compose_cli.ComposeCli.run = _killing(  # type: ignore[method-assign]
+    compose_cli.ComposeCli.run, lambda *_: True
+)
