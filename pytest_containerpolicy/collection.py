@@ -107,6 +107,8 @@ class PolicyItem(pytest.Item):
 
     def runtest(self) -> None:
         result = self.result
+        if self.policy.assumption:
+            self.add_report_section("call", "assumed", self.policy.assumption)
         if result and result.figures:
             self.add_report_section("call", "measured", printable("\n\n".join(result.figures)))
         if result is None or result.verdict == "failed":
@@ -131,7 +133,14 @@ class PolicyItem(pytest.Item):
         laboratories = self.plugin.laboratories
         lab = laboratories.of(self.target) if needed != "observe" else None
         covers = laboratories.covers(self.policy, self.target)
-        return evaluate(self.policy, model, self.plugin.waivers, covers=covers, lab=lab)
+        return evaluate(
+            self.policy,
+            model,
+            self.plugin.waivers,
+            covers=covers,
+            lab=lab,
+            assuming=self.plugin.may_assume(self.policy, self.target),
+        )
 
     def _not_evaluated(self, gap: str) -> Result:
         return Result(
@@ -231,6 +240,16 @@ class PolicyPlugin:
             if (target.platform is None or target.platform in policy.data.platforms)
             and (target.is_live or policy.level == "observe")
         ]
+
+    def may_assume(self, policy: Policy, target: str) -> bool:
+        """Whether a pass may rest on what nobody has looked at: not in an audit.
+
+        An audit that carries out the experiment in question gives the answer with it.
+        """
+        if self.settings.profile != "audit":
+            return True
+        measuring = [other for other in self.policies if other.id == policy.data.measured_by]
+        return any(target in self.targets_of(other) for other in measuring)
 
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector

@@ -18,6 +18,8 @@ def explanation(policy: Policy) -> RenderableType:
     parts += [Text("why", style="bold"), _indented(Text(data.why))]
     if isinstance(policy.check, Experiment):
         parts += [Text("experiment", style="bold"), _indented(Text(_experiment(policy.check)))]
+    if policy.assumption:
+        parts += [Text("assumes", style="bold"), _indented(Text(policy.assumption))]
     parts += [Text("fix", style="bold")]
     parts += [_indented(Text(line)) for line in _fixes(policy)]
     for platform, patch in data.patches.items():

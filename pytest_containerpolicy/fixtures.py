@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pytest_containerpolicy.options import SETTINGS, Settings, make_settings
+from pytest_containerpolicy.options import settings_of
 
 if TYPE_CHECKING:
     import testinfra.host
@@ -62,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from pytest_containerpolicy.targets.uri import parse_targets
 
         try:
-            targets = parse_targets(_settings(metafunc.config).targets)
+            targets = parse_targets(settings_of(metafunc.config).targets)
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
         globs = [
@@ -92,7 +92,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.fixture(scope="session")
 def cp_target_uris(pytestconfig: pytest.Config) -> Sequence[str]:
     """The target URIs of the run; override it for environments that are made at run time."""
-    return _settings(pytestconfig).targets
+    return settings_of(pytestconfig).targets
 
 
 @pytest.fixture(scope="session")
@@ -281,16 +281,10 @@ class PodHosts:
             yield from self._cluster.namespace(name).evidence()
 
 
-def _settings(config: pytest.Config) -> Settings:
-    if SETTINGS not in config.stash:
-        config.stash[SETTINGS] = make_settings(config)
-    return config.stash[SETTINGS]
-
-
 def _timeouts(config: pytest.Config) -> Timeouts:
     from pytest_containerpolicy.targets.uri import Timeouts
 
-    settings = _settings(config)
+    settings = settings_of(config)
     return Timeouts(connect=settings.connect_timeout, read=settings.timeout)
 
 

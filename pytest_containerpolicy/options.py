@@ -116,6 +116,13 @@ def is_active(config: pytest.Config) -> bool:
     return bool(option.containerpolicy or option.cp_target or option.cp_selftest or option.cp_list)
 
 
+def settings_of(config: pytest.Config) -> Settings:
+    """The settings of a run, made once. Raises `pytest.UsageError`."""
+    if SETTINGS not in config.stash:
+        config.stash[SETTINGS] = make_settings(config)
+    return config.stash[SETTINGS]
+
+
 def make_settings(config: pytest.Config) -> Settings:
     """Settings of a run. Raises `pytest.UsageError` for a value that is not allowed."""
     values: dict[str, Any] = {}

@@ -56,6 +56,8 @@ def _policy_page(policy: Policy) -> str:
         "",
     ]
     lines += ["## Why", "", data.why, "", "## How to fix", "", *_fixes(policy), ""]
+    if policy.assumption:
+        lines += ["## What it assumes", "", _sentence(policy.assumption), ""]
     if isinstance(policy.check, Experiment):
         lines += ["## What it does", "", _experiment(policy.check), ""]
     else:
@@ -70,6 +72,10 @@ def _policy_page(policy: Policy) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}. The profile `audit` passes nothing on an assumption."
 
 
 def _experiment(experiment: Experiment) -> str:

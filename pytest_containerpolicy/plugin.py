@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_containerpolicy.experiment_fixtures import *  # noqa: F403 - as below
 from pytest_containerpolicy.fixtures import *  # noqa: F403 - pytest finds fixtures by name
 from pytest_containerpolicy.options import (
     RUN_PLUGIN,

@@ -42,7 +42,8 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `summary` completes "3 of 41 containers ..." in the first line of a failure; `patches` are
     merge patches, one per platform, that mend the object of a finding; `profiles` gives the
     params of each profile that the policy belongs to. It names either a `check` over the model or
-    an `experiment` on the live target.
+    an `experiment` on the live target. What a check takes for granted, as no configuration shows
+    it, stands in `assumes`; `measured_by` is the id of the policy whose experiment finds it out.
     """
 
     id: Annotated[str, Meta(pattern="^[a-z]+/[a-z0-9-]+$")]
@@ -54,6 +55,8 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fix: dict[Platform, Sentence] | Sentence
     check: str = ""
     experiment: str = ""
+    assumes: str = ""
+    measured_by: str = ""
     evidence: Evidence = "declared"
     params: dict[str, Any] = {}
     profiles: dict[Profile, dict[str, Any]] = msgspec.field(
@@ -88,6 +91,16 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True):
     def level(self) -> Level:
         """The least that a run must be allowed to do, for this policy to be judged."""
         return self.check.level if isinstance(self.check, Experiment) else "observe"
+
+    @property
+    def assumption(self) -> str:
+        """What a pass rests on, and how to find it out; empty if on nothing but configuration."""
+        if not self.data.assumes:
+            return ""
+        return (
+            f"{self.data.assumes} cannot be known from configuration: run with"
+            f" --cp-level=disrupt ({self.data.measured_by})"
+        )
 
     @property
     def folder(self) -> Path:
@@ -222,6 +235,8 @@ def _document(file: Path) -> Document:
 
 
 def _find(data: PolicyData) -> Check:
+    if bool(data.assumes) != bool(data.measured_by):
+        raise PackError("assumes: goes with measured_by, the policy that finds it out")
     if bool(data.check) == bool(data.experiment):
         raise PackError("check: name either a check or an experiment")
     if data.experiment and data.evidence == "declared":

@@ -43,11 +43,13 @@ def evaluate(
     *,
     covers: Callable[[ObjectRef], bool] | None = None,
     lab: Lab | None = None,
+    assuming: bool = True,
     today: date | None = None,
 ) -> Result:
     """Judge a model, or the objects of it that `covers` admits, by a policy.
 
-    A policy that names an experiment is carried out in `lab`.
+    A policy that names an experiment is carried out in `lab`. What passes on an assumption only
+    is not evaluated unless `assuming`.
 
     What was found wrong outweighs what could not be looked at; what could not be looked at
     outweighs a pass; and a pass needs at least one object that was judged.
@@ -60,6 +62,8 @@ def evaluate(
             verdict="not applicable",
         )
     judgement, figures = _judge(policy, model, covers, lab)
+    if not assuming and policy.assumption and judgement.judged and not judgement.findings:
+        judgement.gaps.append(policy.assumption)
     findings, waived, expired = _waive(
         policy, model.target, judgement.findings, waivers, today or date.today()
     )

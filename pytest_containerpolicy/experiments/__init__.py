@@ -13,13 +13,25 @@ __all__ = ["Experiment", "experiment", "load_builtin_experiments"]
 
 _MODULES: tuple[str, ...] = (
     "autoscaling",
+    "certificates",
+    "crashing",
+    "docker_ports",
+    "daemon_restart",
+    "dns_answers",
+    "dns_isolated",
     "drain",
-    "node_removal",
+    "drain_measurement",
     "effective_health",
     "effective_limits",
     "effective_security",
+    "network_truth",
+    "node_removal",
+    "rollback",
+    "rollout",
+    "service_answers",
     "stopping",
-    "crashing",
+    "survival",
+    "swarm_managers",
 )
 
 

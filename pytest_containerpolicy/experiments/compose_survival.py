@@ -31,7 +31,7 @@ from pytest_containerpolicy.experiments.docker_survival import (
 )
 from pytest_containerpolicy.experiments.lab import TookTooLong
 from pytest_containerpolicy.experiments.markers import Hand, Marker, new_marker
-from pytest_containerpolicy.experiments.survival_markers import look, plant, undone
+from pytest_containerpolicy.experiments.survival_markers import look, plant, require_hands, undone
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.experiments.survival_result import Recreation
 from pytest_containerpolicy.model.workload import Workload
@@ -78,6 +78,7 @@ def recreate_service(
     compose.require_unchanged(workload.name, len(found))
     holders = tuple(map(holder_of, found))
     deployment = Deployment(compose, workload.name, holders, deadline)
+    require_hands(_hands(lab, found[0]), places)
     marker, added = new_marker(lab.run), set[str]()
     change = _change(lab, deployment, found[0], places, marker)
     measure = partial(_measure, lab, deployment, found[0], places, marker, added)

@@ -1,6 +1,7 @@
 """A Docker daemon as a laboratory: for plain containers, Compose projects and Swarms."""
 
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -96,15 +97,19 @@ class DockerLab(Lab):
     def execute(
         self, container: str, argv: Sequence[str], *, user: str = "", seconds: float = 30
     ) -> Output:
-        """Run a program in a container and wait for its end; 127 where there is no such program."""
+        """Run a program in a container and wait for its end; 127 where there is no such program.
+
+        Raises `CannotLook` if it does not end within `seconds`.
+        """
         with daemon_errors(f"exec in container {container}"):
             api = self.client.api
             made = api.exec_create(container, list(argv), user=user)
-            out, err = api.exec_start(made["Id"], demux=True)
-            code = api.exec_inspect(made["Id"])["ExitCode"]
-        text = (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
-        missing = code in _NO_PROGRAM
-        return Output(code, "" if missing else text[0], "".join(text) if missing else text[1])
+            out, err = _everything(api.exec_start(made["Id"], stream=True, demux=True), seconds)
+            state = api.exec_inspect(made["Id"])
+        if state["Running"]:
+            raise CannotLook(f"{argv[0]} in container {container} did not end within {seconds:g} s")
+        missing = state["ExitCode"] in _NO_PROGRAM
+        return Output(state["ExitCode"], "" if missing else out, out + err if missing else err)
 
     def start(self, container: str, argv: Sequence[str]) -> "ContainerProcess":
         """Start a program in a container, to talk to it line by line."""
@@ -263,6 +268,19 @@ def daemon_errors(what: str) -> Iterator[None]:
         raise
     except (DockerException, requests.RequestException, OSError) as error:
         raise CannotLook(f"{what}: {' '.join(str(error).split())}") from None
+
+
+def _everything(stream: Any, seconds: float) -> tuple[str, str]:
+    """What an exec prints to its end, or for `seconds`: the SDK itself would wait for ever."""
+    timer = threading.Timer(seconds, stream.close)
+    timer.start()
+    try:
+        parts = list(stream)
+    finally:
+        timer.cancel()
+        stream.close()
+    out, err = (b"".join(part[channel] or b"" for part in parts) for channel in (0, 1))
+    return out.decode(errors="replace"), err.decode(errors="replace")
 
 
 def _is_over(labels: dict[str, str]) -> bool:

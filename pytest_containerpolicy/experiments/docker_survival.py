@@ -52,10 +52,12 @@ def spots_of(document: Document, places: Iterable[Place]) -> list[dict[str, Any]
 def _spot(document: Document, path: str, folder: str) -> Spot:
     above = [m for m in document.get("Mounts") or () if is_under(path, (m["Destination"],))]
     mount = max(above, key=lambda mount: len(mount["Destination"]), default={"Type": ""})
-    if mount["Type"] not in ("volume", "bind"):
-        return Spot(path=path)
-    source = mount["Name"] if mount["Type"] == "volume" else mount["Source"]
-    return Spot(path=path, folder=folder, kind=mount["Type"], source=source)
+    match mount["Type"]:
+        case "volume":
+            return Spot(path=path, folder=folder, kind="volume", source=mount["Name"])
+        case "bind":
+            return Spot(path=path, folder=folder, kind="bind", source=mount["Source"])
+    return Spot(path=path)
 
 
 @undo

@@ -39,7 +39,8 @@ def can_be_drained(workload: Workload, lab: Lab) -> Iterator[Violation]:
     pods = [p for p in live.pods_of(workload) if p.can_be_evicted and p.node and not is_ours(p)]
     if not pods and workload.replicas and not workload.runs_to_completion:
         _require_pods(live, workload)
-    own = [rehearsals[node].of(pods) for node in sorted({pod.node for pod in pods})]
+    of_nodes = (rehearsals[node].of(pods) for node in sorted(rehearsals))
+    own = [rehearsal for rehearsal in of_nodes if rehearsal.evicted or rehearsal.stranded]
     stranded, unknown = _sorted_out(own, lab)
     found = [*_held(own), *_lost(own), *_stranded(workload, stranded)]
     yield from found
@@ -123,16 +124,17 @@ def _help_for(left: Stranded, lab: Lab) -> str:
 
 
 def _stranded(workload: Workload, found: Sequence[Stranded]) -> Iterator[Violation]:
-    alike: defaultdict[tuple[tuple[str, int], ...], list[Stranded]] = defaultdict(list)
+    alike: defaultdict[object, dict[str, Stranded]] = defaultdict(dict)
     for left in found:
-        alike[left.causes].append(left)
+        alike[left.causes, left.displaced].setdefault(left.pod.uid, left)
     for several in alike.values():
-        pods, first = [left.pod for left in several], several[0]
+        pods, first = [left.pod for left in several.values()], next(iter(several.values()))
+        moved = " when a drain moves pods of higher priority there" if first.displaced else ""
         yield Violation(
-            found=f"{_places(pods)}: no other node takes pod {_names(pods)}: {first}",
+            found=f"{_places(pods)}: no other node takes pod {_names(pods)}{moved}: {first}",
             wanted="a place on the other nodes for each pod of a node",
             path=".".join(filter(None, (workload.pod_path, first.rule))),
-            why="the pod stays Pending until its node is back",
+            why="the pod stays Pending until a node is back",
         )
 
 

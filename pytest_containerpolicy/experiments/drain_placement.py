@@ -291,10 +291,14 @@ def _unwanted(rules: Rules, node: Node) -> Refusal | None:
 
 
 class Stranded(Struct, frozen=True):
-    """A pod without a place, and what each node has against it."""
+    """A pod without a place, and what each node has against it.
+
+    `displaced`: it had a place, and has to make way for a pod of higher priority.
+    """
 
     pod: Pod
     refusals: Mapping[str, Refusal]
+    displaced: bool = False
 
     @property
     def needs_a_node(self) -> bool:
@@ -353,7 +357,10 @@ def rehouse(floor: Floor, node: str) -> list[Stranded]:
         if not left:
             return []
         order = [p for p in order if p in left] + [p for p in order if p not in left]
-    return [Stranded(pod, best[0].refusals(pod)) for pod in best[1]] if best else []
+    if best is None:
+        return []
+    trial, left = best
+    return [Stranded(pod, trial.refusals(pod), pod.node != node) for pod in left]
 
 
 def _urgency(pod: Pod, floor: Floor) -> tuple[int, bool, float]:

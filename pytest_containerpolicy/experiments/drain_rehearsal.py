@@ -138,7 +138,7 @@ def _rehearsal(
     ]
     stranded: list[Stranded] = []
     try:
-        stranded = _without_place(live, node, pods)
+        stranded = stranded_on(live, node)
         live.require_whole()
     except CannotLook as gap:
         unknown.append(Unknown(str(gap)))
@@ -153,8 +153,13 @@ def _rehearsal(
     )
 
 
-def _without_place(live: LiveCluster, node: str, pods: Sequence[Pod]) -> list[Stranded]:
-    uids = {pod.uid for pod in pods if pod.controller}
+def stranded_on(live: LiveCluster, node: str) -> list[Stranded]:
+    """The target's pods that find no place when all pods of a node are moved together.
+
+    Those of other nodes are among them if they have to make way. Raises `CannotLook` if the volume
+    of a claim is not known.
+    """
+    uids = {pod.uid for pod in live.pods if pod.controller and not is_ours(pod)}
     found = [left for left in rehouse(live.floor, node) if left.pod.uid in uids]
     # A pod that could not be seen may be the one beside which it has to run.
     return [left for left in found if not (live.gaps and left.misses_companions)]
@@ -184,13 +189,20 @@ def _ask_one(lab: KubernetesLab, pod: Pod, live: LiveCluster) -> "str | CannotLo
             evict(lab, pod, dry_run=True)
             return ""
         except Refused as refusal:
-            if not _is_processed_still(refusal) or time.monotonic() > deadline:
+            if not is_passing(refusal) or time.monotonic() > deadline:
                 return why_held(refusal, pod, live)
             time.sleep(_PAUSE_SECONDS)
 
 
-def _is_processed_still(refusal: Refused) -> bool:
-    return any(_STILL_PROCESSED in text for _, text in refusal.causes)
+def is_passing(refusal: Refused) -> bool:
+    """Whether an eviction was refused for the moment only, whatever the pod."""
+    of_budget = _of_budget(refusal)
+    busy = not of_budget or any(_STILL_PROCESSED in text for text in of_budget)
+    return refusal.status == BLOCKED and busy
+
+
+def _of_budget(refusal: Refused) -> list[str]:
+    return [text for kind, text in refusal.causes if kind == _OF_BUDGET]
 
 
 def evict(lab: KubernetesLab, pod: Pod, *, dry_run: bool = False) -> None:
@@ -216,9 +228,8 @@ def evict(lab: KubernetesLab, pod: Pod, *, dry_run: bool = False) -> None:
 
 def why_held(refusal: Refused, pod: Pod, live: LiveCluster) -> "str | CannotLook":
     """What an eviction was refused for; a `CannotLook` where that says nothing of the pod."""
-    of_budget = [text for kind, text in refusal.causes if kind == _OF_BUDGET]
-    if refusal.status == BLOCKED and of_budget and not _is_processed_still(refusal):
-        return of_budget[0].replace("The disruption budget", "PodDisruptionBudget")
+    if refusal.status == BLOCKED and not is_passing(refusal):
+        return _of_budget(refusal)[0].replace("The disruption budget", "PodDisruptionBudget")
     if "more than one PodDisruptionBudget" in refusal.message:
         return f"it has more than one PodDisruptionBudget{_names(pod, live)}"
     if "admission webhook" in refusal.message and "denied" in refusal.message:

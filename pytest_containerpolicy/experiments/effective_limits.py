@@ -49,7 +49,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 def limits_in_force(container: Container, lab: Lab) -> Iterator[Violation]:
     """The kernel enforces the limits that are declared."""
     yield from in_every_copy(
-        container, lab, lambda copy: differences(declared_limits(copy, lab), look_into(copy, lab))
+        container, lab, lambda copy: differences(look_into(copy, lab), declared_limits(copy, lab))
     )
 
 
@@ -71,7 +71,7 @@ def declared_limits(copy: Copy, lab: Lab) -> Limits:
     )
 
 
-def differences(declared: Limits, vitals: Vitals) -> Iterator[Violation]:
+def differences(vitals: Vitals, declared: Limits) -> Iterator[Violation]:
     """Every declared limit that is not in force. Raises `CannotLook` if the cgroup is hidden."""
     cgroup, told = vitals.cgroup, _Teller(vitals.copy)
     if not _is_memory(declared.memory, cgroup.memory_limit):

@@ -53,7 +53,7 @@ class Confinement(Struct, frozen=True, kw_only=True):
 def runs_as_declared(container: Container, lab: Lab) -> Iterator[Violation]:
     """Its first process has no more rights than are declared."""
     yield from in_every_copy(
-        container, lab, lambda copy: excesses(declared_confinement(copy, lab), look_into(copy, lab))
+        container, lab, lambda copy: excesses(look_into(copy, lab), declared_confinement(copy, lab))
     )
 
 
@@ -74,7 +74,7 @@ def declared_confinement(copy: Copy, lab: Lab) -> Confinement:
     )
 
 
-def excesses(declared: Confinement, vitals: Vitals) -> Iterator[Violation]:
+def excesses(vitals: Vitals, declared: Confinement) -> Iterator[Violation]:
     """Every right that goes beyond what is declared. Raises `CannotLook`."""
     container, main = vitals.copy.container, vitals.main
     path = field_path(container, "user")
@@ -87,10 +87,10 @@ def excesses(declared: Confinement, vitals: Vitals) -> Iterator[Violation]:
         yield Violation(
             found=f"may have {_list(more)}", wanted=f"at most {_list(declared.capabilities)}"
         )
-    yield from _unprotected(declared, vitals)
+    yield from _unprotected(vitals, declared)
 
 
-def _unprotected(declared: Confinement, vitals: Vitals) -> Iterator[Violation]:
+def _unprotected(vitals: Vitals, declared: Confinement) -> Iterator[Violation]:
     container, main = vitals.copy.container, vitals.main
     facts = (
         (declared.no_new_privileges, main.no_new_privileges, "may gain privileges", "none"),

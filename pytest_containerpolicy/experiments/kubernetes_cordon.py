@@ -14,19 +14,28 @@ _ANNOTATION = f"/metadata/annotations/{RUN_LABEL.replace('/', '~1')}"
 
 
 @contextmanager
-def cordoned(lab: KubernetesLab, node: str) -> Iterator[None]:
+def cordoned(lab: KubernetesLab, node: str, *, alone: bool = False) -> Iterator[None]:
     """The node takes no new pods in the block; one that somebody else cordoned stays as it is.
 
-    Raises `Refused` without the right to patch nodes, `CannotLook` if there is no such node.
+    Raises `Refused` without the right to patch nodes, `CannotLook` if there is no such node or,
+    with `alone`, if somebody else cordoned it: another run, or for a reason that is not ours.
     """
     path = f"/api/v1/nodes/{node}"
     document = lab.find(path)
     if document is None:
         raise CannotLook(f"there is no node {node} any more")
+    metadata = document["metadata"]
+    holder = metadata.get("annotations", {}).get(RUN_LABEL, "")
+    if alone and (holder or document["spec"].get("unschedulable")):
+        by = f"run {holder}" if holder else "somebody else"
+        raise CannotLook(f"node {node} is cordoned by {by}: nothing was touched")
     if document["spec"].get("unschedulable"):
         yield
         return
+    # Of two runs at once only one may have it.
+    version = {"op": "test", "path": "/metadata/resourceVersion"}
     change = [
+        *([version | {"value": metadata["resourceVersion"]}] if alone else []),
         {"op": "add", "path": _ANNOTATION, "value": lab.run},
         {"op": "add", "path": "/spec/unschedulable", "value": True},
     ]

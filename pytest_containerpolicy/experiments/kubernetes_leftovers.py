@@ -11,6 +11,7 @@ from msgspec import Struct
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.kubernetes_files import files_of, security_of
 from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab, pod_path
+from pytest_containerpolicy.experiments.kubernetes_probers import RESOURCES
 from pytest_containerpolicy.experiments.lab import undo
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.model.workload import Workload
@@ -60,7 +61,7 @@ def trace(workload: Workload, pod: Document, places: Sequence[Place]) -> dict[st
     metadata = pod["metadata"]
     found = Trace(
         namespace=workload.namespace,
-        labels=workload.labels,
+        labels=dict(workload.labels),
         stable_name=metadata["name"] if workload.kind == "StatefulSet" else "",
         uid=metadata["uid"],
         node=pod["spec"]["nodeName"],
@@ -134,6 +135,7 @@ def _remove_beside(lab: KubernetesLab, found: Trace, spot: Spot, name: str) -> N
         "command": ["python3", "-c", _UNLINK, f"/left/{spot.folder}/{name}"],
         "volumeMounts": [{"name": "left", "mountPath": "/left"}],
         "securityContext": spot.security,
+        "resources": RESOURCES,
     }
     pod = {
         "apiVersion": "v1",

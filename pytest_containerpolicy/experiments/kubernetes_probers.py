@@ -25,7 +25,7 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-_RESOURCES = {
+RESOURCES = {
     "requests": {"cpu": "200m", "memory": "32Mi"},
     "limits": {"cpu": "1", "memory": "128Mi"},
 }
@@ -48,7 +48,7 @@ def prober_pod(
         "name": "prober",
         "image": lab.options.prober_image,
         "command": _WAIT,
-        "resources": _RESOURCES,
+        "resources": RESOURCES,
         "securityContext": RESTRICTED,
     }
     pod = {

@@ -16,6 +16,7 @@ from pytest_containerpolicy.experiments.kubernetes_revisions import (
     revised,
 )
 from pytest_containerpolicy.experiments.kubernetes_rights import require_right
+from pytest_containerpolicy.experiments.kubernetes_rollout import require_restartable
 from pytest_containerpolicy.experiments.kubernetes_watch import Life, PodWatch
 from pytest_containerpolicy.experiments.replacement import BadRevision
 from pytest_containerpolicy.model.workload import Workload
@@ -28,7 +29,7 @@ _POLL = 0.2
 
 def require_rehearsable(lab: KubernetesLab, workload: Workload) -> None:
     """Raise `CannotLook` unless a rollout can start now, and be taken back."""
-    require_steady(lab, workload)
+    require_restartable(lab, workload)
     if workload.kind == "StatefulSet":
         require_right(lab, "delete", "pods", workload.namespace)
 

@@ -16,7 +16,8 @@ from pytest_containerpolicy.experiments.kubernetes_revisions import (
     require_unchanged,
     revised,
 )
-from pytest_containerpolicy.experiments.kubernetes_watch import PodWatch
+from pytest_containerpolicy.experiments.kubernetes_rights import require_right
+from pytest_containerpolicy.experiments.kubernetes_watch import Life, PodWatch
 from pytest_containerpolicy.experiments.replacement import Replacement
 from pytest_containerpolicy.model.workload import Workload
 
@@ -27,6 +28,7 @@ _POLL = 0.2
 def require_restartable(lab: KubernetesLab, workload: Workload) -> None:
     """Raise `CannotLook` unless a rollout can start now."""
     require_steady(lab, workload)
+    require_right(lab, "patch", f"{workload.kind.lower()}s", workload.namespace, "apps")
 
 
 def restart(
@@ -43,43 +45,59 @@ def restart(
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with PodWatch(lab, workload) as watch:
         old = {life.uid for life in watch.lives}
+        begun = time.monotonic()
         with revised(lab, document, RESTARTED_AT, now, keep=True, seconds=patience) as made:
             mark("restart")
-            followed = _follow(lab, workload, made, watch, old, patience)
-            mark("complete" if followed.completed else "gave up")
-        return followed
+            document = _followed(lab, workload, made, watch, old, patience)
+            replacement = _replacement(lab, document, watch, old, time.monotonic() - begun)
+            mark("complete" if replacement.completed else "gave up")
+        return replacement
 
 
-def _follow(
+def _followed(
     lab: KubernetesLab,
     workload: Workload,
     made: Document,
     watch: PodWatch,
     old: Collection[str],
     patience: float,
-) -> Replacement:
-    begun = moved = time.monotonic()
-    seen = ""
+) -> Document:
+    """The workload once its rollout has come to its end, or stood still for too long."""
+    seen, moved = "", time.monotonic()
     while True:
         document = require_unchanged(lab, workload, made)
         watch.require_sight()
-        progress, now = progress_of(document), time.monotonic()
-        remaining = [life for life in watch.lives if life.uid in old and life.gone is None]
-        state = f"{progress}, {len(remaining)} old not gone yet"
+        progress, left = progress_of(document), len(_left(watch, old))
+        state = f"{progress}, {left} old ones are not gone yet"
         if state != seen:
-            seen, moved = state, now
+            seen, moved = state, time.monotonic()
             lab.say(f"rollout of {workload.ref}: {state}")
-        stuck = now - moved > patience or deadline_exceeded(document)
-        if stuck or (progress.is_complete and not remaining):
-            break
+        if progress.is_complete and not left:
+            return document
+        if time.monotonic() - moved > patience or deadline_exceeded(document):
+            return document
         time.sleep(_POLL)
-    reasons = () if progress.is_complete else reasons_of(lab, document, watch.lives, old)
+
+
+def _left(watch: PodWatch, old: Collection[str]) -> list[Life]:
+    return [life for life in watch.lives if life.uid in old and life.gone is None]
+
+
+def _replacement(
+    lab: KubernetesLab,
+    document: Document,
+    watch: PodWatch,
+    old: Collection[str],
+    seconds: float,
+) -> Replacement:
+    completed = progress_of(document).is_complete
+    replaced = [life for life in watch.lives if life.uid in old]
     return Replacement(
-        seconds=now - begun,
-        copies=sum(life.gone is not None for life in watch.lives if life.uid in old),
-        completed=progress.is_complete,
-        stops=tuple(life.stop for life in watch.lives if life.uid in old and life.stop),
+        seconds=seconds,
+        copies=sum(life.gone is not None for life in replaced),
+        completed=completed,
+        stops=tuple(life.stop for life in replaced if life.stop),
         fewest_ready=watch.fewest_ready,
         without_ready=watch.seconds_without_ready(),
-        reasons=reasons,
+        reasons=() if completed else reasons_of(lab, document, watch.lives, old),
     )

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#stable-st
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 
@@ -17,6 +18,7 @@ from pytest_containerpolicy.experiments.kubernetes_files import files_of
 from pytest_containerpolicy.experiments.kubernetes_lab import (
     Document,
     KubernetesLab,
+    Refused,
     is_ready,
     pod_path,
     workload_path,
@@ -26,7 +28,7 @@ from pytest_containerpolicy.experiments.kubernetes_reasons import pod_reasons, w
 from pytest_containerpolicy.experiments.kubernetes_revisions import progress_of, require_unchanged
 from pytest_containerpolicy.experiments.lab import TookTooLong
 from pytest_containerpolicy.experiments.markers import Marker, new_marker
-from pytest_containerpolicy.experiments.survival_markers import look, plant, undone
+from pytest_containerpolicy.experiments.survival_markers import look, plant, require_hands, undone
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation
 from pytest_containerpolicy.model.workload import Workload
@@ -79,6 +81,7 @@ def recreate_pods(
     for pod in found[: pods if workload.kind == "StatefulSet" else 1]:
         known = frozenset(one["metadata"]["uid"] for one in lab.pods(workload))
         deletion = Deletion(workload, made, pod, known, deadline)
+        require_hands(files_of(lab, pod).hand, places)
         marker = new_marker(lab.run)
         left = f"marker files {marker.name} of {workload.ref} are left"
         where = trace(workload, pod, places)
@@ -115,7 +118,9 @@ def _recreate(
     _require_untouched(lab, deletion)
     lab.say(f"deleting pod {deletion.name} of {deletion.workload.ref}")
     began = time.monotonic()
-    notes = _delete(lab, deletion, move)
+    # What is on one node's disk says nothing if luck puts the next pod there again.
+    must = any(place.expected and place.host_path for place in written)
+    notes = _delete(lab, deletion, move, must)
     try:
         fresh = lab.wait_for(lambda: _ready(lab, deletion), deletion.deadline, "the next pod")
         ready_after, trouble = time.monotonic() - began, ""
@@ -168,13 +173,23 @@ def _require_untouched(lab: KubernetesLab, deletion: Deletion) -> None:
         raise CannotLook(f"pod {deletion.name} was deleted by somebody else meanwhile")
 
 
-def _delete(lab: KubernetesLab, deletion: Deletion, move: bool) -> list[str]:
-    """Delete the pod with its own grace period; returns what there is to say about its move."""
+def _delete(lab: KubernetesLab, deletion: Deletion, move: bool, must: bool) -> list[str]:
+    """Delete the pod with its own grace period; returns what there is to say about its move.
+
+    Raises `Refused` if it must be moved, and the node can't be closed.
+    """
     path, uid = pod_path(deletion.pod), deletion.pod["metadata"]["uid"]
     if not move or deletion.workload.one_per_node:
         lab.delete(path, uid=uid)
         return ["one pod on every node: it can't move"] if move else []
-    with cordoned(lab, deletion.node):
+    with ExitStack() as closed:
+        try:
+            closed.enter_context(cordoned(lab, deletion.node))
+        except Refused as refusal:
+            if must:
+                raise
+            lab.delete(path, uid=uid)
+            return [f"not moved: {refusal}"]
         lab.delete(path, uid=uid)
         try:
             found = lab.wait_for(partial(_placement, lab, deletion), deletion.deadline, "a node")
@@ -184,10 +199,15 @@ def _delete(lab: KubernetesLab, deletion: Deletion, move: bool) -> list[str]:
 
 
 def _placement(lab: KubernetesLab, deletion: Deletion) -> str | bool:
-    """Whether the next pod has a node, or why the scheduler finds none; false before either."""
+    """Whether the next pod has a node, or why the scheduler finds none; false before either.
+
+    As long as the old pod is there, what it still holds may be what the next one waits for.
+    """
     fresh = deletion.successor(lab)
     if fresh is None:
         require_unchanged(lab, deletion.workload, deletion.made)
+        return False
+    if not fresh["spec"].get("nodeName") and lab.find(pod_path(deletion.pod)):
         return False
     for condition in fresh["status"].get("conditions") or ():
         if (condition["type"], condition.get("reason")) == ("PodScheduled", "Unschedulable"):

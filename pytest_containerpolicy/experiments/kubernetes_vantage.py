@@ -8,7 +8,11 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook, NotRestored
-from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
+from pytest_containerpolicy.experiments.kubernetes_lab import (
+    KubernetesLab,
+    Refused,
+    workload_path,
+)
 from pytest_containerpolicy.experiments.kubernetes_probers import prober_pod, start_prober
 from pytest_containerpolicy.experiments.traffic import Tls
 from pytest_containerpolicy.experiments.viewpoint import Choice, Viewpoint
@@ -111,7 +115,7 @@ def viewpoint(workload: Workload, lab: KubernetesLab, choice: Choice) -> Iterato
         return
     with ExitStack() as stack:
         try:
-            pod = stack.enter_context(prober_pod(lab, workload.namespace))
+            pod = stack.enter_context(_prober_in_nobodys_way(lab, workload))
         except NotRestored:
             raise
         except CannotLook as gap:
@@ -120,6 +124,34 @@ def viewpoint(workload: Workload, lab: KubernetesLab, choice: Choice) -> Iterato
             yield proxied(lab, entrance, note=f"no prober pod in its namespace: {gap}")
             return
         yield beside(lab, entrance, pod)
+
+
+@contextmanager
+def _prober_in_nobodys_way(lab: KubernetesLab, workload: Workload) -> Iterator[str]:
+    """A prober pod that leaves a rollout the room in quotas that it had before."""
+    had_room = _has_room(lab, workload)
+    with prober_pod(lab, workload.namespace) as pod:
+        if had_room and not _has_room(lab, workload):
+            raise CannotLook(
+                f"the quotas of namespace {workload.namespace} have no room for it beside an"
+                f" additional pod of {workload.ref}"
+            )
+        yield pod
+
+
+def _has_room(lab: KubernetesLab, workload: Workload) -> bool:
+    """Whether the namespace's quotas admit the additional pod of a rollout, where it needs one."""
+    if workload.rollout is None or not workload.rollout.max_surge:
+        return True
+    document = lab.find(workload_path(workload)) or {"spec": {"template": {}}}
+    template = document["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    pod["metadata"] = {**template.get("metadata", {}), "generateName": "containerpolicy-"}
+    try:
+        lab.create(f"/api/v1/namespaces/{workload.namespace}/pods", pod, dry_run=True)
+    except Refused as refusal:
+        return "exceeded quota" not in refusal.message
+    return True
 
 
 def beside(lab: KubernetesLab, entrance: Entrance, pod: str) -> Viewpoint:

@@ -8,7 +8,9 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from types import TracebackType
+from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -85,7 +87,7 @@ class PodWatch:
         self._over = threading.Event()
         self._trouble: tuple[float, str] | None = None
 
-    def __enter__(self) -> "PodWatch":
+    def __enter__(self) -> Self:
         first = self._open()
         threading.Thread(target=self._run, args=(first,), daemon=True).start()
         return self
@@ -116,8 +118,7 @@ class PodWatch:
     def seconds_without_ready(self) -> float:
         """For how long no pod was ready, all in all."""
         counts = [*self._counts, (time.monotonic(), 0)]
-        spans = zip(counts, counts[1:], strict=False)
-        return sum(after - at for (at, count), (after, _) in spans if not count)
+        return sum(after - at for (at, ready), (after, _) in pairwise(counts) if not ready)
 
     def require_sight(self) -> None:
         """Raise `CannotLook` if the pods have been out of sight for some time."""

@@ -16,16 +16,18 @@ from pytest_containerpolicy.targets.kubernetes_failures import FORBIDDEN
 
 _PROBER = ["python3", "-c"]
 _HAS_PYTHON = [*_PROBER, "import sys; sys.exit(sys.version_info < (3, 8))"]
-_TOOL = (
-    "if command -v nc; then :; elif command -v timeout && command -v bash; then :; else exit 9; fi"
-)
-_HAS_TOOL = ["sh", "-c", _TOOL]
+_HAS_TOOL = ["sh", "-c", "command -v timeout && { command -v nc || command -v bash; }"]
 # A few at a time: the container may be allowed few processes, and what can't start says nothing.
+# Without -z, nc stays connected: `timeout` ends it (124, or 143 of BusyBox) after its own limit.
 _SHELL = """
+case "$(nc -h 2>&1)" in *-z*) tool=scan;; *nc*-w*) tool=stay;; *) tool=bash;; esac
 one() {
-  if command -v nc >/dev/null; then nc -z -w "$2" "$3" "$4"
-  else timeout "$2" bash -c '</dev/tcp/$0/$1' "$3" "$4"; fi </dev/null >/dev/null 2>&1 \
-    && echo "$1 open" || echo "$1 closed"
+  case $tool in
+    scan) nc -z -w "$2" "$3" "$4";;
+    stay) timeout $(($2 + 1)) nc -w "$2" "$3" "$4";;
+    bash) timeout "$2" bash -c '</dev/tcp/$0/$1' "$3" "$4";;
+  esac </dev/null >/dev/null 2>&1
+  case $?$tool in 0*|124stay|143stay) echo "$1 open";; *) echo "$1 closed";; esac
 }
 while [ $# -gt 0 ]; do
   n=0

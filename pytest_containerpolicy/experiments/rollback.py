@@ -1,6 +1,5 @@
 """A bad revision rehearsed: do the old copies go on serving, and is all well once it is undone?"""
 
-import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from pytest_containerpolicy.experiments.measurement import Measurement
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.experiments.replacement import BadRevision
 from pytest_containerpolicy.experiments.rollout import can_be_rolled_out
-from pytest_containerpolicy.experiments.rollout_causes import Cause, causes_of
+from pytest_containerpolicy.experiments.rollout_causes import Cause, causes_of, report
 from pytest_containerpolicy.experiments.vantage import SETTLE, traffic_from, viewpoint_of
 from pytest_containerpolicy.experiments.viewpoint import Choice, caveats_of
 from pytest_containerpolicy.model.paths import field_path
@@ -24,7 +23,6 @@ from pytest_containerpolicy.model.workload import Workload
 
 # Each has `require_rehearsable` and `rehearse`, which tries a bad revision and takes it back.
 _PLATFORMS: dict[str, Any] = {"kubernetes": kubernetes_rollback}
-_INDENT = "  "
 _NOTHING = Budget()
 
 
@@ -55,15 +53,11 @@ class Rehearsal(Struct, frozen=True, kw_only=True, eq=False):
 
     def __str__(self) -> str:
         revision = self.revision
-        lines = [
-            f"stuck as it should: {revision.stuck}",
-            f"{revision.fewest_ready} of {revision.before} stayed ready",
-            *str(self.measurement).splitlines(),
-        ]
-        for cause in self.causes:
-            lines += [cause.text, f"fix  {cause.fix}"]
-        rest = textwrap.indent("\n".join(lines), _INDENT)
-        return f"bad revision of {self.workload}, taken back\n{rest}"
+        title = (
+            f"bad revision of {self.workload}, taken back: {revision.fewest_ready} of"
+            f" {revision.before} stayed ready"
+        )
+        return report(title, self.measurement, [revision.stuck], self.causes)
 
     def __repr__(self) -> str:
         return str(self)

@@ -1,6 +1,5 @@
 """A rollout under traffic: does anybody notice it, and does it come to its end?"""
 
-import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.measurement import Measurement
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.experiments.replacement import Replacement, Stop
-from pytest_containerpolicy.experiments.rollout_causes import Cause, causes_of
+from pytest_containerpolicy.experiments.rollout_causes import Cause, causes_of, report
 from pytest_containerpolicy.experiments.vantage import SETTLE, traffic_from, viewpoint_of
 from pytest_containerpolicy.experiments.viewpoint import Choice, caveats_of
 from pytest_containerpolicy.model.paths import field_path
@@ -28,7 +27,6 @@ _PLATFORMS: dict[str, Any] = {
     "swarm": swarm_rollout,
     "compose": compose_rollout,
 }
-_INDENT = "  "
 _NOTHING = Budget()
 
 
@@ -74,11 +72,8 @@ class Rollout(Struct, frozen=True, kw_only=True, eq=False):
         return self.completed and not self.failed
 
     def __str__(self) -> str:
-        lines = [*str(self.measurement).splitlines(), *self.reasons]
-        for cause in self.causes:
-            lines += [cause.text, f"fix  {cause.fix}"]
-        rest = textwrap.indent("\n".join(lines), _INDENT)
-        return f"rollout of {self.workload}: {self.replacement}\n{rest}"
+        title = f"rollout of {self.workload}: {self.replacement}"
+        return report(title, self.measurement, self.reasons, self.causes)
 
     def __repr__(self) -> str:
         return str(self)

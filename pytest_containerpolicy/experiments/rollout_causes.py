@@ -1,18 +1,21 @@
 """Why clients noticed a rollout: what was seen of it, held against what is declared."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.measurement import Measurement
-from pytest_containerpolicy.experiments.replacement import Replacement, Stop
+from pytest_containerpolicy.experiments.replacement import BadRevision, Replacement, Stop
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.paths import field_path
 from pytest_containerpolicy.model.workload import Workload
 
+Seen = Replacement | BadRevision
 # Until every node knows that a pod is gone; a preStop hook of that length bridges it.
 _BRIDGE_SECONDS = 5.0
+_WIDTH, _INDENT = 76, "  "
 
 
 class Cause(Struct, frozen=True):
@@ -21,6 +24,18 @@ class Cause(Struct, frozen=True):
     text: str
     fix: str
     path: str
+
+
+def report(
+    title: str, measurement: Measurement, facts: Iterable[str], causes: Iterable[Cause]
+) -> str:
+    """A result for people: what was measured, what else was seen, why, and what mends it."""
+    texts = [*facts, *(text for cause in causes for text in (cause.text, f"fix  {cause.fix}"))]
+    lines = [
+        *str(measurement).splitlines(),
+        *(line for text in texts for line in textwrap.wrap(text, _WIDTH)),
+    ]
+    return "\n".join([title, *(f"{_INDENT}{line}" for line in lines)])
 
 
 class _Words(Struct, frozen=True):
@@ -36,18 +51,14 @@ _WORDS = {
 }
 
 
-def causes_of(
-    workload: Workload, replacement: Replacement, measurement: Measurement
-) -> tuple[Cause, ...]:
+def causes_of(workload: Workload, replacement: Seen, measurement: Measurement) -> tuple[Cause, ...]:
     """The likely causes of the failures, the strongest first; none where none failed."""
     if not measurement.failed:
         return ()
     return tuple(_causes(workload, replacement, measurement))
 
 
-def _causes(
-    workload: Workload, replacement: Replacement, measurement: Measurement
-) -> Iterator[Cause]:
+def _causes(workload: Workload, replacement: Seen, measurement: Measurement) -> Iterator[Cause]:
     words = _WORDS[workload.platform]
     lost = any(not name.isdigit() for name in measurement.failures)
     told = any(name.isdigit() for name in measurement.failures)
@@ -72,7 +83,7 @@ def _causes(
         )
 
 
-def _all_away(workload: Workload, replacement: Replacement, words: _Words) -> Cause:
+def _all_away(workload: Workload, replacement: Seen, words: _Words) -> Cause:
     rollout, seconds = workload.rollout, replacement.without_ready
     strategy = rollout.strategy if rollout else "the rollout"
     away = f"no {words.copies[:-1]} was ready for {seconds:.1f} s"

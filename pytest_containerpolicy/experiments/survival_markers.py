@@ -33,6 +33,13 @@ def undone(
     return found
 
 
+def require_hands(hand_of: HandOf, places: Sequence[Place]) -> None:
+    """Raise `CannotLook` if what is expected to be kept is out of reach: nothing is written yet."""
+    for place in places:
+        if place.expected:
+            hand_of(place.container)
+
+
 def plant(hand_of: HandOf, places: Sequence[Place], marker: Marker) -> tuple[Place, ...]:
     """Write the marker into each place; returns those that are directories.
 

@@ -23,7 +23,7 @@ from pytest_containerpolicy.experiments.swarm_watch import (
 from pytest_containerpolicy.model.workload import Workload
 
 _TASK = "com.docker.swarm.task.id"
-_PATIENCE = 60.0
+_PATIENCE = 10.0
 _BACK_SECONDS = 300.0
 
 

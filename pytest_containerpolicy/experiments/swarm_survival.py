@@ -21,7 +21,7 @@ from pytest_containerpolicy.experiments.docker_survival import (
 )
 from pytest_containerpolicy.experiments.lab import TookTooLong
 from pytest_containerpolicy.experiments.markers import Hand, Marker, new_marker
-from pytest_containerpolicy.experiments.survival_markers import look, plant, undone
+from pytest_containerpolicy.experiments.survival_markers import look, plant, require_hands, undone
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation
 from pytest_containerpolicy.experiments.swarm_pause import inspect_node, paused
@@ -76,6 +76,7 @@ def recreate_task(
     """
     service = require_settled(lab, workload)
     replaced = _choose(lab, workload, deadline)
+    require_hands(_hands(lab, replaced.container["Id"]), places)
     marker = new_marker(lab.run)
     spots = spots_of(replaced.container, places)
     labels = [f"com.docker.swarm.service.name={workload.name}"]

@@ -86,7 +86,19 @@ def ingress(found: workloads.Ingress, model: Model) -> Route:
         for backend, path in _ingress_backends(found.spec)
         if backend.service
     )
-    return Route(ref=ref_of("Ingress", found), model=model, backends=backends)
+    return Route(
+        ref=ref_of("Ingress", found),
+        model=model,
+        backends=backends,
+        tls_hosts=tuple(dict.fromkeys(_tls_hosts(found.spec))),
+    )
+
+
+def _tls_hosts(spec: workloads.IngressSpec) -> Iterator[str]:
+    """Where no hosts are named, the controller serves those of the rules over TLS."""
+    of_rules = [rule.host for rule in spec.rules or ()] or [""]
+    for tls in spec.tls or ():
+        yield from tls.hosts or of_rules
 
 
 def _ingress_backends(

@@ -113,11 +113,15 @@ class Backend(Struct, frozen=True):
 
 
 class Route(Struct, eq=False, kw_only=True):
-    """An Ingress or an HTTPRoute: what leads from outside to services."""
+    """An Ingress or an HTTPRoute: what leads from outside to services.
+
+    `tls_hosts` are an Ingress' hosts that are served over TLS; an empty one stands for any.
+    """
 
     ref: ObjectRef
     model: "Model"
     backends: tuple[Backend, ...] = ()
+    tls_hosts: tuple[str, ...] = ()
 
 
 class Peer(Struct, frozen=True, kw_only=True):

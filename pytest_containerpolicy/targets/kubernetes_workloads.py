@@ -204,9 +204,14 @@ class IngressRule(Document):
     http: IngressHttp | None = None
 
 
+class IngressTLS(Document):
+    hosts: list[str] | None = None
+
+
 class IngressSpec(Document):
     default_backend: IngressBackend | None = None
     rules: list[IngressRule] | None = None
+    tls: list[IngressTLS] | None = None
 
 
 class Ingress(KubernetesObject):

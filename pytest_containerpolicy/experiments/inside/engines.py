@@ -26,7 +26,7 @@ _CAPABILITIES = ["SYS_PTRACE", "DAC_READ_SEARCH"]
 class Engines(Place):
     """The containers of one engine; of a Swarm's tasks only those of its own node are in reach."""
 
-    # A prober container is journaled, and the journal takes one entry at a time.
+    # A prober container is journaled, and the journal is the caller's alone.
     workers = 1
 
     def __init__(self, lab: DockerLab) -> None:

@@ -1,0 +1,65 @@
+"""Whether workloads that network policies restrict can still look up names."""
+
+from collections.abc import Iterator
+
+from pytest_containerpolicy.checks.networking_policies import egress_isolated
+from pytest_containerpolicy.checks.registry import Violation
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, is_ready
+from pytest_containerpolicy.experiments.network_pods import pod_of
+from pytest_containerpolicy.experiments.network_scene import namespace_labels
+from pytest_containerpolicy.experiments.network_vantage import open_vantage
+from pytest_containerpolicy.experiments.reach import Found, Probe
+from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.workload import Workload
+
+_NAME = "kubernetes.default.svc"
+# As long as resolvers ask on: two servers, twice, 5 seconds each.
+_SECONDS = 22.0
+_TRIES = 2
+# EAI_AGAIN: no name server answered. Another error is an answer: there is no such name.
+_NO_ANSWER = "[Errno -3]"
+
+
+def may_look_up_names(workload: Workload) -> bool:
+    """Whether policies let it open some connections, but not all."""
+    rules = [
+        rule
+        for policy in workload.network_policies
+        if policy.isolates_egress
+        for rule in policy.egress
+    ]
+    return (
+        egress_isolated(workload)
+        and bool(rules)
+        and workload.replicas != 0
+        and not workload.runs_to_completion
+    )
+
+
+@experiment("probe", "looks up a name from inside one of its pods", applies=may_look_up_names)
+def workload_resolves_names(workload: Workload, lab: KubernetesLab) -> Iterator[Violation]:
+    """A name server answers a workload whose egress is isolated: most have no use without."""
+    pods = [pod for pod in lab.pods(workload) if is_ready(pod)]
+    if not pods:
+        raise CannotLook(f"{workload.ref} has no ready pod to look up names from")
+    pod = pod_of(pods[0], namespace_labels(lab, workload.namespace))
+    lab.say(f"names: looking one up from {pod}")
+    vantage = open_vantage(lab, pod, whole=True)
+    probe = Probe(id="name", protocol="dns", name=_NAME, timeout=_SECONDS, attempts=_TRIES)
+    found = vantage.ask(lab, [probe])
+    if not found:
+        raise CannotLook(f"pod {pod} has only a shell, which can't look up names")
+    lab.record(f"names from {pod}: {found[0].outcome} in {found[0].ms:.0f} ms")
+    if not _answered(found[0]):
+        yield Violation(
+            found=f"no name server answers pod {pod}",
+            wanted="an answer, from the cluster's DNS or another",
+            why="network policies isolate its egress and do not let its queries out",
+        )
+
+
+def _answered(found: Found) -> bool:
+    return found.outcome == "resolved" or (
+        found.outcome == "failed" and not found.detail.reason.startswith(_NO_ANSWER)
+    )

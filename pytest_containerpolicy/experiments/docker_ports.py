@@ -1,0 +1,219 @@
+"""Where published ports really answer: on the addresses they are bound to, and on no other.
+
+They are asked on the daemon's host at every address that it has, from a container in another
+network and, where the daemon is remote, from this machine.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+from urllib.parse import urlsplit
+
+from pytest_containerpolicy.checks.registry import Violation
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.docker_lab import DockerLab, daemon_errors
+from pytest_containerpolicy.experiments.host_sockets import HostSockets
+from pytest_containerpolicy.experiments.lab import Lab
+from pytest_containerpolicy.experiments.prober import source
+from pytest_containerpolicy.experiments.prober_streams import LineStream, LocalStream
+from pytest_containerpolicy.experiments.published import (
+    Publication,
+    Reach,
+    is_loopback,
+    publications,
+)
+from pytest_containerpolicy.experiments.reach import Probe, ask
+from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.workload import Workload
+
+_EVERYWHERE = ("0.0.0.0", "::", "")
+_SHOWN = 4
+Outcomes = dict[tuple[Publication, str], str]
+
+
+def publishes(workload: Workload) -> bool:
+    """Whether it has ports of the host."""
+    return bool(workload.published_ports) and not workload.host_network
+
+
+@experiment("probe", "opens connections to its published ports", applies=publishes)
+def ports_reachable(workload: Workload, lab: Lab, beyond_host: bool = True) -> Iterator[Violation]:
+    """A published port leads to its container on the addresses it is bound to, and on no other.
+
+    With `beyond_host` false it may answer on the host's loopback only. A UDP port is judged where
+    something answers.
+    """
+    key = ("published ports", workload.model.target)
+    every = lab.once(key, lambda: measure_ports(workload.model.all(Workload), lab))
+    found = [reach for reach in every if reach.publication.workload == workload.name]
+    _require_answers(workload, found)
+    for reach in found:
+        lab.record(reach)
+        yield from _violations(reach)
+        if not beyond_host and reach.beyond_host:
+            yield Violation(
+                found=f"{reach.publication} answers on {_some(reach.beyond_host)}",
+                wanted="it answers on the host's loopback only",
+                why="whoever reaches the host reaches the container",
+            )
+
+
+def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
+    """Where each published port of the running containers of some workloads answers.
+
+    Raises `CannotLook` if the prober does not start.
+    """
+    docker = cast(DockerLab, lab)
+    found = [
+        publication
+        for workload in workloads
+        if publishes(workload)
+        for container in docker.containers(workload)
+        for publication in publications(workload.name, container)
+    ]
+    if not found:
+        return []
+    docker.say(f"opening connections to {len(found)} published ports")
+    with docker.prober("host") as prober:
+        sockets = HostSockets.read(docker, prober)
+        host = _ask(_stream(docker, prober), found, sockets.addresses)
+        inside = _ask(_stream(docker, prober), found, None)
+    elsewhere = _beside(docker, found, sockets) | _from_here(docker, found, sockets)
+    others = _others(docker)
+    return [_reach(one, sockets, others, host, elsewhere, inside) for one in found]
+
+
+def _reach(
+    one: Publication,
+    sockets: HostSockets,
+    others: "set[tuple[str, int, str, str]]",
+    host: Outcomes,
+    elsewhere: Outcomes,
+    inside: Outcomes,
+) -> Reach:
+    own = [a for a in sockets.addresses if not _is_taken(one, a, sockets, others)]
+    return Reach(
+        publication=one,
+        inside=inside.get((one, one.address), ""),
+        on_host={address: host[one, address] for address in own},
+        elsewhere={place: found for (key, place), found in elsewhere.items() if key == one},
+    )
+
+
+def _ask(
+    stream: LineStream, found: Sequence[Publication], addresses: Iterable[str] | None
+) -> Outcomes:
+    """What each publication answers at addresses of the host; at the container's own for None."""
+    places = [
+        (one, host, one.inside if addresses is None else one.port)
+        for one in found
+        for host in ([one.address] if addresses is None else addresses)
+        if host
+    ]
+    probes = [
+        Probe(id=str(number), protocol=one.protocol, host=host, port=port)  # type: ignore[arg-type]
+        for number, (one, host, port) in enumerate(places)
+    ]
+    answers = ask(stream, probes)
+    return {
+        (one, host): answer.outcome for (one, host, _), answer in zip(places, answers, strict=True)
+    }
+
+
+def _stream(lab: DockerLab, prober: str) -> LineStream:
+    return lab.start(prober, ["python3", "-c", source()])
+
+
+def _beside(lab: DockerLab, found: Sequence[Publication], sockets: HostSockets) -> Outcomes:
+    """Where they answer to a container of another network, though they are not bound there."""
+    addresses = [address for address in sockets.addresses if not is_loopback(address)]
+    with lab.prober("bridge") as prober:
+        answers = _ask(_stream(lab, prober), found, addresses)
+    return {
+        (one, f"{address} (from another container)"): outcome
+        for (one, address), outcome in answers.items()
+        if not one.covers(address) and not sockets.listens(address, one.port)
+    }
+
+
+def _from_here(lab: DockerLab, found: Sequence[Publication], sockets: HostSockets) -> Outcomes:
+    """Where those that are meant for the host alone answer to this machine, if that is another."""
+    host = urlsplit(lab.endpoint.host).hostname or ""
+    if not lab.endpoint.host.startswith(("tcp:", "ssh:")) or host == "localhost":
+        return {}
+    hidden = [one for one in found if one.on_loopback_only and not is_loopback(host)]
+    free = [one for one in hidden if not _listens_outside(sockets, one.port)]
+    answers = _ask(LocalStream(), free, [host]) if free else {}
+    return {(one, f"{host} (from this machine)"): answers[one, host] for one in free}
+
+
+def _listens_outside(sockets: HostSockets, port: int) -> bool:
+    return any(found == port and not is_loopback(a) for a, found in sockets.listeners)
+
+
+def _others(lab: DockerLab) -> set[tuple[str, int, str, str]]:
+    """What the daemon's containers publish: address, port, protocol and the container's name."""
+    with daemon_errors("containers"):
+        rows = lab.client.api.containers()
+    return {
+        (port.get("IP", ""), port["PublicPort"], port["Type"], row["Names"][0].removeprefix("/"))
+        for row in rows
+        for port in row.get("Ports") or ()
+        if "PublicPort" in port
+    }
+
+
+def _is_taken(
+    one: Publication, address: str, sockets: HostSockets, others: set[tuple[str, int, str, str]]
+) -> bool:
+    """Whether an address that it is not bound to, with its port, is somebody else's."""
+    if one.covers(address):
+        return False
+    return sockets.listens(address, one.port) or any(
+        (port, protocol) == (one.port, one.protocol)
+        and name != one.container
+        and on in (address, *_EVERYWHERE)
+        for on, port, protocol, name in others
+    )
+
+
+def _require_answers(workload: Workload, found: Sequence[Reach]) -> None:
+    if not found:
+        raise CannotLook(f"{workload.ref}: no running container of it publishes a port")
+    unknown = [reach for reach in found if reach.is_listening is None]
+    if unknown and (
+        len(unknown) == len(found) or any(r.publication.protocol == "tcp" for r in unknown)
+    ):
+        reach = unknown[0]
+        raise CannotLook(
+            f"{workload.ref}: {reach.publication} leads to {reach.publication.inside} of"
+            f" {reach.publication.container}, which can't be asked at its own address"
+            f" {reach.publication.address or '(none)'}: {reach.inside or 'it has none'}"
+        )
+
+
+def _violations(reach: Reach) -> Iterator[Violation]:
+    one = reach.publication
+    if reach.is_listening is False:
+        yield Violation(
+            found=f"{one} leads to {one.inside}/{one.protocol} of {one.container}, on which"
+            " nothing listens",
+            wanted="a program in the container listens there, on all its addresses",
+        )
+    elif reach.is_listening and reach.closed:
+        outcomes = ", ".join(sorted(set(reach.closed.values())))
+        yield Violation(
+            found=f"{one} does not answer on {_some(list(reach.closed))} ({outcomes})",
+            wanted=f"it answers where it is bound: {', '.join(one.bound)}",
+            why=f"{one.inside}/{one.protocol} of {one.container} does answer",
+        )
+    if reach.exposed:
+        yield Violation(
+            found=f"{one} answers on {_some(reach.exposed)}",
+            wanted=f"it answers where it is bound only: {', '.join(one.bound)}",
+            why="a rule or a forwarder of the host leads there",
+        )
+
+
+def _some(places: Sequence[str]) -> str:
+    more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    return ", ".join(places[:_SHOWN]) + more

@@ -1,0 +1,87 @@
+"""A host's own addresses and the ports that programs listen on, from the kernel's tables.
+
+https://docs.kernel.org/networking/proc_net_tcp.html
+"""
+
+import re
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from msgspec import Struct
+
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.docker_lab import DockerLab
+
+_TABLES = ("fib_trie", "if_inet6", "tcp", "tcp6")
+# Not every host has IPv6. What is asked for is printed as it is, each table after its name.
+_READ = """\
+import sys
+for name in sys.argv[1:]:
+    try:
+        text = open("/proc/net/" + name).read()
+    except OSError:
+        text = ""
+    print("==", name)
+    print(text)
+"""
+_LISTENS = "0A"
+_LINK_LOCAL = "20"
+_LEAF = re.compile(r"\|-- ([0-9.]+)")
+
+
+class HostSockets(Struct, frozen=True):
+    """The addresses that a host has (no link-local ones), and (address, port) of its listeners."""
+
+    addresses: tuple[str, ...]
+    listeners: frozenset[tuple[str, int]]
+
+    def listens(self, address: str, port: int) -> bool:
+        """Whether a program listens on this very address, or on all of its family."""
+        everywhere = "::" if ":" in address else "0.0.0.0"
+        return bool({(address, port), (everywhere, port), ("::", port)} & self.listeners)
+
+    @classmethod
+    def read(cls, lab: DockerLab, prober: str) -> "HostSockets":
+        """Those of the host whose network a prober is in. Raises `CannotLook`."""
+        output = lab.execute(prober, ["python3", "-c", _READ, *_TABLES])
+        if output.code:
+            raise CannotLook(f"the host's addresses can't be read: {output.err.strip()}")
+        return cls.parsed(output.out)
+
+    @classmethod
+    def parsed(cls, text: str) -> "HostSockets":
+        """From the tables, each after a line `== name`. Raises `CannotLook` if there is none."""
+        parts = (part.partition("\n") for part in text.split("== ") if part)
+        tables = {name.strip(): table for name, _, table in parts}
+        addresses = {*_ipv4(tables.get("fib_trie", "")), *_ipv6(tables.get("if_inet6", ""))}
+        if not addresses:
+            raise CannotLook("the host's addresses can't be read: /proc/net/fib_trie is empty")
+        lines = (tables.get("tcp", "") + tables.get("tcp6", "")).splitlines()
+        found = frozenset(_listener(line) for line in lines if f" {_LISTENS} " in line)
+        return cls(tuple(sorted(addresses)), found)
+
+
+def _ipv4(table: str) -> Iterator[str]:
+    """The leaves of the routing trie that are the host's own, and single."""
+    leaf = ""
+    for line in table.splitlines():
+        if found := _LEAF.search(line):
+            leaf = found[1]
+        elif "/32 host LOCAL" in line:
+            yield leaf
+
+
+def _ipv6(table: str) -> Iterator[str]:
+    for digits, _, _, scope, *_ in (line.split() for line in table.splitlines() if line):
+        if scope != _LINK_LOCAL:
+            yield str(ip_address(bytes.fromhex(digits)))
+
+
+def _listener(line: str) -> tuple[str, int]:
+    address, _, port = line.split()[1].partition(":")
+    # Each group of 32 bits is in the host's own order, which nearly everywhere is the little one.
+    groups = (address[start : start + 8] for start in range(0, len(address), 8))
+    packed = b"".join(bytes.fromhex(group)[::-1] for group in groups)
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, packed), int(port, 16)
