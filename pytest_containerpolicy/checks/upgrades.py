@@ -10,6 +10,7 @@ from pytest_containerpolicy.checks.upgrades_rollout import (
 )
 from pytest_containerpolicy.model.cluster import Autoscaler
 from pytest_containerpolicy.model.container import Container
+from pytest_containerpolicy.model.network import Service
 from pytest_containerpolicy.model.paths import field_path
 from pytest_containerpolicy.model.workload import Workload
 
@@ -118,9 +119,49 @@ def _too_few(workload: Workload, at_least: int) -> Iterator[Violation]:
         )
 
 
+def leads_to_what_stays(service: Service) -> bool:
+    """Whether it selects pods that do not come to an end."""
+    return any(not workload.runs_to_completion for workload in service.workloads)
+
+
+@check(applies=leads_to_what_stays)
+def leads_only_to_ready_pods(service: Service) -> Iterator[Violation]:
+    """A service does not lead to pods that say they are not ready.
+
+    The headless one by which a StatefulSet's pods find each other has to, before they are.
+    """
+    governs = any(workload.service_name == service.ref.name for workload in service.workloads)
+    if service.publish_not_ready and not (service.headless and governs):
+        yield Violation(
+            found="publishNotReadyAddresses true",
+            wanted="false",
+            path="spec.publishNotReadyAddresses",
+        )
+
+
+def is_recreated(workload: Workload) -> bool:
+    """Whether a new version replaces its running copies, and there are any."""
+    return not workload.runs_to_completion and workload.replicas != 0
+
+
+@check(applies=is_recreated)
+def starts_before_it_stops(workload: Workload) -> Iterator[Violation]:
+    """Nobody beyond its project reaches what `docker compose up` stops before it starts anew.
+
+    https://docs.docker.com/reference/cli/docker/compose/up/
+    """
+    if workload.is_served:
+        yield Violation(
+            found="recreated: its containers stop before the next ones start",
+            wanted="a copy that serves meanwhile",
+            why="its published ports refuse connections until the next container listens",
+        )
+
+
 def is_kept_up(workload: Workload) -> bool:
-    """Whether clients count on its being there."""
-    return workload.is_served and not workload.runs_to_completion and workload.replicas != 0
+    """Whether clients count on its being there; a pod that they reach is not meant to end."""
+    ends = workload.runs_to_completion and workload.kind != "Pod"
+    return workload.is_served and not ends and workload.replicas != 0
 
 
 @check(applies=is_kept_up)
@@ -131,7 +172,10 @@ def restarts_by_itself(workload: Workload) -> Iterator[Violation]:
     """
     path = field_path(workload, "restart")
     # Swarm also replaces a task that failed with its node; an engine leaves it at that.
-    if workload.platform == "swarm":
+    if workload.platform == "kubernetes":
+        if workload.restart == "no":
+            yield Violation(found="restartPolicy Never", wanted="Always", path=path)
+    elif workload.platform == "swarm":
         if workload.restart == "no":
             yield Violation(found="restart condition none", wanted="any or on-failure", path=path)
     elif workload.restart not in ("always", "unless-stopped"):

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from pytest_containerpolicy.checks.registry import Violation, check
+from pytest_containerpolicy.checks.storage_lifetime import may_hold_data
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.model.cluster import DisruptionBudget
+from pytest_containerpolicy.model.placement import Placement
 from pytest_containerpolicy.model.workload import Workload
 
 # Kinds of controllers without the scale subresource.
@@ -60,6 +62,47 @@ def budget_can_be_computed(budget: DisruptionBudget) -> Iterator[Violation]:
             wanted="minAvailable as a number of pods",
             path=f"spec.{field}",
         )
+
+
+@check(applies=is_evictable)
+def has_controller(workload: Workload) -> Iterator[Violation]:
+    """A controller replaces its pods when a drain has evicted them.
+
+    https://kubernetes.io/docs/concepts/workloads/pods/#pods-and-controllers
+    """
+    if not workload.controlled:
+        yield Violation(
+            found="a pod without controller",
+            wanted="a Deployment, a StatefulSet or another controller that replaces it",
+        )
+
+
+def may_move(workload: Workload) -> bool:
+    """Whether a drain moves its pods, and no data on a node's disk is to keep them there."""
+    if workload.kind == "Pod" or not is_evictable(workload):
+        return False
+    return not any(
+        volume.lifetime == "node" and may_hold_data(volume.host_path)
+        for volume in workload.written_volumes
+    )
+
+
+@check(applies=may_move)
+def chooses_among_nodes(workload: Workload) -> Iterator[Violation]:
+    """Its pods may start on another node while theirs is drained."""
+    placement = workload.placement
+    if node := placement.only_node:
+        yield Violation(
+            found=f"only node {node}",
+            wanted="a choice of nodes",
+            path=f"{workload.pod_path}.{_placed_by(placement)}",
+        )
+
+
+def _placed_by(placement: Placement) -> str:
+    if placement.node_name:
+        return "nodeName"
+    return "affinity.nodeAffinity" if placement.terms else "nodeSelector"
 
 
 def needs_budget(workload: Workload) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pytest_containerpolicy.checks.registry import Violation, check
 from pytest_containerpolicy.checks.upgrades import answers_clients
+from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.paths import field_path
 from pytest_containerpolicy.model.quantities import human_seconds
@@ -71,9 +72,22 @@ def grace_covers_pre_stop(workload: Workload, drain_seconds: float = 5) -> Itera
 
 
 @check(applies=answers_clients)
-def drains_before_exit(container: Container) -> Iterator[Violation]:
-    """A container that clients reach has a preStop hook to bridge the time until all know."""
-    if container.pre_stop is None:
+def drains_before_exit(container: Container, at_least_seconds: float = 2) -> Iterator[Violation]:
+    """What clients reach has a preStop hook that bridges the time until all nodes know.
+
+    A sleep of less than `at_least_seconds` does not. Raises `CannotLook` without a hook: the
+    program may go on serving by itself.
+    """
+    hook = container.pre_stop
+    if hook is None:
+        raise CannotLook(
+            f"whether {container.name} of {container.workload.ref} goes on serving after its stop"
+            " signal cannot be known from configuration: give it a preStop hook that sleeps, or"
+            " run with --cp-level=disrupt (upgrades/rollout-without-downtime)"
+        )
+    if hook.seconds is not None and hook.seconds < at_least_seconds:
         yield Violation(
-            found="no preStop hook", wanted="a preStop hook", path=field_path(container, "pre_stop")
+            found=f"a preStop hook of {human_seconds(hook.seconds)}",
+            wanted=f"at least {human_seconds(at_least_seconds)}",
+            path=field_path(container, "pre_stop"),
         )

@@ -67,6 +67,9 @@ class KubernetesNamespace:
         self.cluster = cluster
         self.name = name
 
+    def __repr__(self) -> str:
+        return f"<namespace {self.name} of {self.cluster.target.id}>"
+
     def read_model(self) -> Model:
         """Read this namespace, and what is cluster-wide, now. Raises `Unreachable`."""
         whole = self.cluster.target

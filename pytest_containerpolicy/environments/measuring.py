@@ -1,11 +1,15 @@
-"""Experiments on what a test holds: the workload that it names, in a laboratory of its own scope."""
+"""Experiments on what a test holds, each in a laboratory of its own scope."""
 
 from collections.abc import Iterator
 from copy import copy
 from typing import TypeVar
 
-from pytest_containerpolicy.environments.docker import LiveDockerWorkload
-from pytest_containerpolicy.environments.kubernetes import LiveWorkload
+from pytest_containerpolicy.environments.docker import DockerEnvironment, LiveDockerWorkload
+from pytest_containerpolicy.environments.kubernetes import (
+    KubernetesCluster,
+    KubernetesNamespace,
+    LiveWorkload,
+)
 from pytest_containerpolicy.experiments import load_builtin_experiments
 from pytest_containerpolicy.experiments.lab import Lab, LabOptions, open_lab
 from pytest_containerpolicy.model.workload import Workload
@@ -14,6 +18,7 @@ from pytest_containerpolicy.targets.uri import Target, Timeouts
 
 SomeTarget = TypeVar("SomeTarget", bound=Target)
 LiveSubject = LiveWorkload | LiveDockerWorkload
+LiveEnvironment = KubernetesCluster | KubernetesNamespace | DockerEnvironment
 
 
 class Laboratories:
@@ -38,6 +43,14 @@ class Laboratories:
             self._labs[key] = open_lab(target, self._timeouts, self._options)
         return workload, self._labs[key]
 
+    def of_environment(self, environment: LiveEnvironment) -> Lab:
+        """The laboratory of a whole environment, or of a namespace."""
+        target = _target_of_environment(environment)
+        key = target.id, str(environment)
+        if key not in self._labs:
+            self._labs[key] = open_lab(target, self._timeouts, self._options)
+        return self._labs[key]
+
     def evidence(self) -> Iterator[tuple[str, str]]:
         """What was measured, for the report of a test that failed."""
         for (target, subject), lab in self._labs.items():
@@ -55,6 +68,14 @@ def _target_of(subject: LiveSubject) -> Target:
     if isinstance(subject, LiveWorkload):
         return subject.namespace.cluster.target
     return subject.environment.target
+
+
+def _target_of_environment(environment: LiveEnvironment) -> Target:
+    if not isinstance(environment, KubernetesNamespace):
+        return environment.target
+    scoped = copy(environment.cluster.target)
+    scoped.namespaces = (environment.name,)
+    return scoped
 
 
 def _scoped(target: SomeTarget, workload: Workload) -> SomeTarget:

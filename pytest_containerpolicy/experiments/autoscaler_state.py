@@ -16,15 +16,17 @@ from pytest_containerpolicy.targets.kubernetes_failures import one_line
 
 _PAUSE_SECONDS = 2.0
 _SCALING_DISABLED = "ScalingDisabled"
-_RESOURCE_METRICS = "/apis/metrics.k8s.io/v1beta1"
+_OF_PODS = ("FailedGetResourceMetric", "FailedGetContainerResourceMetric", "FailedGetPodsMetric")
+_NO_REQUEST = "missing request"
 
 
 class Problem(Struct, frozen=True):
-    """What keeps an autoscaler from its work."""
+    """What keeps an autoscaler from its work. `may_pass`: so it is while pods are young, too."""
 
     text: str
     wanted: str
     path: str = ""
+    may_pass: bool = False
 
 
 class AutoscalerState(Struct, frozen=True, kw_only=True):
@@ -54,8 +56,9 @@ def settled_state(lab: KubernetesLab, autoscaler: Autoscaler, patience: float) -
     given_up, told = time.monotonic() + patience, False
     while True:
         document = _read(lab, autoscaler)
-        state = _state(document)
-        if not state.problems or time.monotonic() > given_up or _is_old(document, patience):
+        state = state_of(document)
+        is_over = time.monotonic() > given_up or _is_old(document, patience)
+        if is_over or not any(problem.may_pass for problem in state.problems):
             return state
         if not told:
             lab.say(f"{autoscaler.ref}: waiting for its first metrics")
@@ -72,7 +75,8 @@ def _read(lab: KubernetesLab, autoscaler: Autoscaler) -> Document:
     return document
 
 
-def _state(document: Document) -> AutoscalerState:
+def state_of(document: Document) -> AutoscalerState:
+    """What an autoscaler says of itself."""
     status = document.get("status", {})
     active = _condition(document, "ScalingActive")
     disabled = active.get("reason") == _SCALING_DISABLED
@@ -87,13 +91,15 @@ def _state(document: Document) -> AutoscalerState:
 def _problems(document: Document) -> Iterator[Problem]:
     able, active = _condition(document, "AbleToScale"), _condition(document, "ScalingActive")
     if not able and not active:
-        yield Problem("no controller has looked at it", "a controller manager that runs it")
+        wanted = "a controller manager that runs it"
+        yield Problem("no controller has looked at it", wanted, may_pass=True)
     elif able.get("status") == "False":
         text = _said("AbleToScale", able)
         yield Problem(text, "a target that it can scale", "spec.scaleTargetRef")
     elif active.get("status") == "False":
         text = _said("ScalingActive", active)
-        yield Problem(text, "metrics from which a number of pods follows", "spec.metrics")
+        wanted, may_pass = "metrics from which a number of pods follows", _of_pods(active)
+        yield Problem(text, wanted, "spec.metrics", may_pass)
     else:
         yield from _silent_metrics(document)
     limited = _condition(document, "ScalingLimited")
@@ -104,6 +110,11 @@ def _problems(document: Document) -> Iterator[Problem]:
             "a maximum above what the load asks for",
             "spec.maxReplicas",
         )
+
+
+def _of_pods(condition: Document) -> bool:
+    """Whether metrics of the pods themselves are missing: those of new pods take a minute."""
+    return condition["reason"] in _OF_PODS and _NO_REQUEST not in condition["message"]
 
 
 def _said(kind: str, condition: Document) -> str:
@@ -117,7 +128,8 @@ def _silent_metrics(document: Document) -> Iterator[Problem]:
     for index, metric in enumerate(document["spec"].get("metrics") or ()):
         if index < len(current) and not current[index].get("type"):
             text = f"metric {_name(metric)} has no value"
-            yield Problem(text, "a value for each metric", f"spec.metrics[{index}]")
+            may_pass = metric["type"] in ("Resource", "ContainerResource", "Pods")
+            yield Problem(text, "a value for each metric", f"spec.metrics[{index}]", may_pass)
 
 
 def _metrics(status: Document) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
 )
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.node_autoscaler import nodes_may_be_added
+from pytest_containerpolicy.experiments.quotas import quotas_of
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.experiments.scaling_admission import refused_pod, refused_scale
 from pytest_containerpolicy.experiments.scaling_room import (
@@ -154,7 +155,7 @@ class _Attempt:
         return [
             lambda: _limit(refused_scale(lab, growth)),
             lambda: _limit(refused_pod(lab, growth, document, lab.pods(workload)[0])),
-            *(partial(in_quota, growth, quota) for quota in _quotas(lab, workload)),
+            *(partial(in_quota, growth, quota) for quota in quotas_of(lab, workload.namespace)),
             lambda: for_claims(growth, lab.items(_VOLUMES)) if growth.templates else None,
             lambda: self._on_nodes(growth, live),
         ]
@@ -197,7 +198,3 @@ class _Attempt:
 
 def _limit(refusal: str) -> Limit | None:
     return Limit(0, f"the API server refuses more: {refusal}") if refusal else None
-
-
-def _quotas(lab: KubernetesLab, workload: Workload) -> list[Document]:
-    return lab.items(f"/api/v1/namespaces/{workload.namespace}/resourcequotas")

@@ -34,7 +34,7 @@ def require_well(lab: DockerLab, container: Document) -> None:
         raise CannotLook(f"container {name} is {state_of(container)}: nothing was touched")
     if container["HostConfig"].get("AutoRemove"):
         raise CannotLook(f"container {name} was run with --rm: once stopped it is gone for good")
-    if guests := _guests(lab, container):
+    if guests := guests_of(lab, container):
         raise CannotLook(
             f"container {name} lends its network or processes to {', '.join(guests)}, which would"
             " lose them for good: nothing was touched"
@@ -79,7 +79,8 @@ def container_runs(lab: DockerLab, container: str) -> None:
         lab.wait_for(is_back, _BACK_SECONDS, f"container {container[:12]} to be well again")
 
 
-def _guests(lab: DockerLab, container: Document) -> list[str]:
+def guests_of(lab: DockerLab, container: Document) -> list[str]:
+    """The names of the containers that use its network, processes or shared memory."""
     names = {container["Id"], container["Name"].removeprefix("/")}
     lent = {f"container:{name}" for name in names}
     with daemon_errors("containers"):

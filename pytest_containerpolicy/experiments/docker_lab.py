@@ -166,7 +166,9 @@ class DockerLab(Lab):
         self.require_scope(workload)
         if self._labels_of(workload).get(PROTECTED_LABEL) == "false":
             raise CannotLook(f"{workload.ref} is labelled {PROTECTED_LABEL}=false")
-        name = f"containerpolicy-lock-{workload.name}"
+        # Services of several projects may have one name.
+        project = getattr(self.target, "project", "")
+        name = "-".join(filter(None, ("containerpolicy-lock", project, workload.name)))
         with self.undoing(remove_lock, f"lock {name} is left", name=name, run=self.run):
             self._lock_volume(name, workload)
             yield

@@ -23,6 +23,7 @@ from pytest_containerpolicy.experiments.published import (
 )
 from pytest_containerpolicy.experiments.reach import Probe, ask
 from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.workload import Workload
 
 _EVERYWHERE = ("0.0.0.0", "::", "")
@@ -43,7 +44,7 @@ def ports_reachable(workload: Workload, lab: Lab, beyond_host: bool = True) -> I
     something answers.
     """
     key = ("published ports", workload.model.target)
-    every = lab.once(key, lambda: measure_ports(workload.model.all(Workload), lab))
+    every = lab.once(key, lambda: measure_ports(covered(workload.model, lab), lab))
     found = [reach for reach in every if reach.publication.workload == workload.name]
     _require_answers(workload, found)
     for reach in found:
@@ -57,19 +58,18 @@ def ports_reachable(workload: Workload, lab: Lab, beyond_host: bool = True) -> I
             )
 
 
+def covered(model: Model, lab: Lab) -> list[Workload]:
+    """The workloads of a model that the target's URI names."""
+    return [one for one in model.all(Workload) if lab.target.covers(one.kind, one.name)]
+
+
 def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
     """Where each published port of the running containers of some workloads answers.
 
     Raises `CannotLook` if the prober does not start.
     """
-    docker = cast(DockerLab, lab)
-    found = [
-        publication
-        for workload in workloads
-        if publishes(workload)
-        for container in docker.containers(workload)
-        for publication in publications(workload.name, container)
-    ]
+    docker, subjects = cast(DockerLab, lab), [one for one in workloads if publishes(one)]
+    found = _published(docker, subjects)
     if not found:
         return []
     docker.say(f"opening connections to {len(found)} published ports")
@@ -77,9 +77,19 @@ def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
         sockets = HostSockets.read(docker, prober)
         host = _ask(_stream(docker, prober), found, sockets.addresses)
         inside = _ask(_stream(docker, prober), found, None)
-    elsewhere = _beside(docker, found, sockets) | _from_here(docker, found, sockets)
-    others = _others(docker)
-    return [_reach(one, sockets, others, host, elsewhere, inside) for one in found]
+        elsewhere = _beside(docker, found, sockets) | _from_here(docker, found, sockets)
+        sockets = sockets.still(HostSockets.read(docker, prober))
+    others, still = _others(docker), set(_published(docker, subjects))
+    return [_reach(one, sockets, others, host, elsewhere, inside) for one in found if one in still]
+
+
+def _published(lab: DockerLab, workloads: Iterable[Workload]) -> list[Publication]:
+    return [
+        publication
+        for workload in workloads
+        for container in lab.containers(workload)
+        for publication in publications(workload.name, container)
+    ]
 
 
 def _reach(

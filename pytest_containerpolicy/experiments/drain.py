@@ -16,6 +16,7 @@ from pytest_containerpolicy.experiments.kubernetes_floor import LiveCluster, is_
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.node_autoscaler import nodes_may_be_added
+from pytest_containerpolicy.experiments.quotas import exceeded, quotas_of
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.model.scheduling import Pod
 from pytest_containerpolicy.model.workload import Workload
@@ -43,6 +44,10 @@ def can_be_drained(workload: Workload, lab: Lab) -> Iterator[Violation]:
     own = [rehearsal for rehearsal in of_nodes if rehearsal.evicted or rehearsal.stranded]
     stranded, unknown = _sorted_out(own, lab)
     found = [*_held(own), *_lost(own), *_stranded(workload, stranded)]
+    try:
+        found += _refused_again(lab, pods)
+    except CannotLook as gap:
+        unknown.append(str(gap))
     yield from found
     unknown += [text for rehearsal in own for text in rehearsal.gaps]
     if unknown and not found:
@@ -136,6 +141,25 @@ def _stranded(workload: Workload, found: Sequence[Stranded]) -> Iterator[Violati
             path=".".join(filter(None, (workload.pod_path, first.rule))),
             why="the pod stays Pending until a node is back",
         )
+
+
+def _refused_again(lab: Lab, pods: Sequence[Pod]) -> list[Violation]:
+    """Whether the quotas would let the next pod in. Raises `CannotLook` if that is not known."""
+    made_again = [pod for pod in pods if pod.controller]
+    if not made_again or not isinstance(lab, KubernetesLab):
+        return []
+    pod = made_again[0]
+    quotas = lab.once(("quotas", pod.namespace), lambda: quotas_of(lab, pod.namespace))
+    reasons = (exceeded(quota, pod) for quota in quotas)
+    return [
+        Violation(
+            found=f"{reason}: a pod that is evicted is not made again",
+            wanted="a quota that holds what runs",
+            why="its controller is refused until something else in the namespace goes",
+        )
+        for reason in reasons
+        if reason
+    ]
 
 
 def _places(pods: Sequence[Pod]) -> str:

@@ -128,29 +128,40 @@ def _prepared(
 ) -> tuple[str, Act | Drain]:
     """The node's name and what drains it; a `Drain` where its end is known beforehand."""
     if lab.platform == "swarm":
-        of_swarm = cast(DockerLab, lab)
-        return "its node", lambda mark: swarm_drain.drain(of_swarm, workload, mark, patience)
+        return _on_swarm(cast(DockerLab, lab), workload, node, patience)
     if not isinstance(lab, KubernetesLab):
         raise CannotLook(f"{workload.ref}: {lab.platform} has no nodes to drain")
     plan = kubernetes_drain.plan_drain(lab, workload, node)
     if plan.stranded:
-        foretold = tuple(
-            f"no other node takes pod {left.pod.name}: {left}" for left in plan.stranded
-        )
-        return plan.node, Drain(workload=str(workload.ref), node=plan.node, foretold=foretold)
+        reasons = (f"no other node takes pod {one.pod.name}: {one}" for one in plan.stranded)
+        return plan.node, _foretold(workload, plan.node, *reasons)
     return plan.node, lambda mark: kubernetes_drain.drain(
         lab, workload, plan, mark, patience, ready_within
     )
 
 
+def _on_swarm(
+    lab: DockerLab, workload: Workload, node: str, patience: float
+) -> tuple[str, Act | Drain]:
+    plan = swarm_drain.plan_drain(lab, workload, node)
+    if plan.stranded:
+        return plan.node, _foretold(workload, plan.node, plan.stranded)
+    return plan.node, lambda mark: swarm_drain.drain(lab, workload, plan, mark, patience)
+
+
+def _foretold(workload: Workload, node: str, *reasons: str) -> Drain:
+    return Drain(workload=str(workload.ref), node=node, foretold=reasons)
+
+
 def _causes(
     workload: Workload, node: str, replacement: Replacement, measurement: Measurement
 ) -> Iterator[Cause]:
-    """The likely causes of the failures; that all pods were on one node is the first to think of."""
+    """The likely causes of the failures, the strongest first."""
     if measurement.failed and replacement.without_ready:
+        guard = " and a PodDisruptionBudget" if workload.platform == "kubernetes" else ""
         yield Cause(
-            f"no pod was ready for {replacement.without_ready:.1f} s: all were on {node}",
-            "two replicas on different nodes, and a PodDisruptionBudget with maxUnavailable 1",
+            f"nothing was ready for {replacement.without_ready:.1f} s: all was on {node}",
+            f"two replicas on different nodes{guard}",
             field_path(workload, "replicas"),
         )
     yield from causes_of(workload, replace(replacement, without_ready=0), measurement)

@@ -98,10 +98,10 @@ class Floor:
             yield from self._in[namespace]
 
 
-def take(left: dict[str, float], pod: Pod) -> None:
-    """Reserve what a pod requests."""
+def take(left: dict[str, float], pod: Pod, times: int = 1) -> None:
+    """Reserve what a pod requests; -1 times gives it back."""
     for name, amount in pod.requests.items():
-        left[name] = left.get(name, 0) - amount
+        left[name] = left.get(name, 0) - times * amount
 
 
 class Trial:
@@ -244,33 +244,45 @@ class Trial:
         """
         if not pod.preempts:
             return ""
-        for node in self._nodes:
-            refusal = self._refusal(pod, node, rules)
-            lacks_only = refusal and refusal.lacking and not _unwanted(rules, node)
-            if lacks_only and self._make_room(pod, node):
-                return self._put(pod, node.name)
-        return ""
+        choices = {
+            node.name: victims
+            for node in self._nodes
+            if (refusal := self._refusal(pod, node, rules)) and refusal.lacking
+            if not _unwanted(rules, node) and (victims := self._victims(pod, node))
+        }
+        if not choices:
+            return ""
+        chosen = min(choices, key=lambda name: (choices[name][0].priority, len(choices[name])))
+        self._displace(choices[chosen], self._left(chosen))
+        return self._put(pod, chosen)
 
-    def _make_room(self, pod: Pod, node: Node) -> bool:
+    def _victims(self, pod: Pod, node: Node) -> list[Pod]:
+        """The pods that would have to go, the most important first; none if that did not help.
+
+        Those may stay that there is room for beside the new one, the most important first.
+        """
         lower = [p for p in self.floor.pods_on[node.name] if self._may_displace(pod, p)]
-        left = self._left(node.name)
+        lower.sort(key=lambda p: (-p.priority, p.started))
+        left = dict(self._left(node.name))
+        for other in lower:
+            take(left, other, -1)
+        take(left, pod)
+        if any(left[name] < -_ROUNDING for name in pod.requests):
+            return []
         victims: list[Pod] = []
-        for victim in sorted(lower, key=lambda p: p.priority):
-            victims.append(victim)
-            freed = [sum(v.requests.get(name, 0) for v in victims) for name in pod.requests]
-            needed = zip(pod.requests.items(), freed, strict=True)
-            if all(n <= left.get(name, 0) + f + _ROUNDING for (name, n), f in needed):
-                self._displace(victims, left)
-                return True
-        return False
+        for other in lower:
+            if all(left[name] >= amount - _ROUNDING for name, amount in other.requests.items()):
+                take(left, other)
+            else:
+                victims.append(other)
+        return victims
 
     def _may_displace(self, pod: Pod, other: Pod) -> bool:
         return other.priority < pod.priority and not other.stays and other not in self.gone
 
     def _displace(self, victims: Iterable[Pod], left: dict[str, float]) -> None:
         for victim in victims:
-            for name, amount in victim.requests.items():
-                left[name] = left.get(name, 0) + amount
+            take(left, victim, -1)
             self.gone.append(victim)
             if victim.priority >= 0:
                 # Below are placeholders, there to be displaced.

@@ -1,7 +1,7 @@
 """What a drain of each node would come to: evictions asked for by dry run, then places to go to.
 
 rehearse_drains(model, lab)             {"node-a": DrainRehearsal, ...}
-rehearse_drain("node-a", model, lab)
+rehearse_drain(lab, "node-a")
 """
 
 import time
@@ -107,7 +107,7 @@ def rehearse_drains(lab: KubernetesLab) -> dict[str, DrainRehearsal]:
     return rehearse(live, live.floor.nodes, lab)
 
 
-def rehearse_drain(node: str, lab: KubernetesLab) -> DrainRehearsal:
+def rehearse_drain(lab: KubernetesLab, node: str) -> DrainRehearsal:
     """What a drain of one node would come to, now. Raises `CannotLook` if there is no such node."""
     live = read_cluster(lab)
     if node not in live.floor.nodes:

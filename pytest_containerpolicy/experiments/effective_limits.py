@@ -1,7 +1,7 @@
-"""Limits and QoS classes in force, against those that are declared."""
+"""The limits in force, against those that are declared."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -21,6 +21,7 @@ from pytest_containerpolicy.model.paths import field_path
 from pytest_containerpolicy.model.quantities import human_bytes, quantity, whole_bytes
 
 Document = dict[str, Any]
+Resource = Literal["memory", "swap", "cpu", "pids"]
 # The kernel counts memory in pages, of up to 64 KiB, and cuts off what is left.
 _PAGE = 65536
 # The shortest quota that the kernel takes is 1 ms, and everybody uses periods of 100 ms:
@@ -46,11 +47,17 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 @experiment("probe", "reads its cgroup from inside", applies=keeps_running)
-def limits_in_force(container: Container, lab: Lab) -> Iterator[Violation]:
-    """The kernel enforces the limits that are declared."""
-    yield from in_every_copy(
-        container, lab, lambda copy: differences(look_into(copy, lab), declared_limits(copy, lab))
-    )
+def limits_in_force(
+    container: Container, lab: Lab, required: tuple[Resource, ...] = ()
+) -> Iterator[Violation]:
+    """The kernel enforces the limits that are declared, and some limit on what is `required`."""
+
+    def flaws(copy: Copy) -> Iterator[Violation]:
+        vitals, declared = look_into(copy, lab), declared_limits(copy, lab)
+        yield from differences(vitals, declared)
+        yield from absences(vitals, declared, required)
+
+    yield from in_every_copy(container, lab, flaws)
 
 
 def declared_limits(copy: Copy, lab: Lab) -> Limits:
@@ -83,6 +90,18 @@ def differences(vitals: Vitals, declared: Limits) -> Iterator[Violation]:
     # Where the kernel can't limit swap, and the host has none, nothing is lost.
     if (cgroup.counts_swap or vitals.swap) and not _is_memory(declared.swap, cgroup.swap_limit):
         yield told.difference("swap", declared.swap, cgroup.swap_limit, human_bytes)
+
+
+def absences(vitals: Vitals, declared: Limits, required: Sequence[Resource]) -> Iterator[Violation]:
+    """The resources that have to be limited, are not, and are not declared to be either."""
+    for name in required:
+        field = f"{name}_limit"
+        if getattr(declared, name) is None and getattr(vitals.cgroup, field) is None:
+            yield Violation(
+                found=f"no {name} limit in force",
+                wanted=f"a {name} limit",
+                path=field_path(vitals.copy.container, field),
+            )
 
 
 class _Teller(Struct, frozen=True):

@@ -12,6 +12,7 @@ from pytest_containerpolicy.experiments.inside import (
     Copy,
     Vitals,
     declared_in_files,
+    few,
     in_every_copy,
     keeps_running,
     look_into,
@@ -84,9 +85,7 @@ def excesses(vitals: Vitals, declared: Confinement) -> Iterator[Violation]:
         wanted = f"user {declared.user}" if declared.user else "a user other than root"
         yield Violation(found="runs as root", wanted=wanted, path=path)
     if more := main.bounding - declared.capabilities:
-        yield Violation(
-            found=f"may have {_list(more)}", wanted=f"at most {_list(declared.capabilities)}"
-        )
+        yield Violation(found=f"may have {few(sorted(more))}", wanted=_bound(declared.capabilities))
     yield from _unprotected(vitals, declared)
 
 
@@ -116,10 +115,10 @@ def _names_other_than_root(declared: Confinement) -> bool:
     return declared.not_root or bool(declared.user and declared.user not in _ROOT)
 
 
-def _list(names: frozenset[str]) -> str:
-    if names >= _ALL:
-        return "all capabilities"
-    return ", ".join(sorted(names)) or "no capabilities"
+def _bound(names: frozenset[str]) -> str:
+    if names == _DEFAULT:
+        return "the default capabilities only"
+    return f"at most {', '.join(sorted(names))}" if names else "no capabilities"
 
 
 def _of_pod(copy: Copy) -> Confinement:

@@ -14,9 +14,10 @@ from pytest_containerpolicy.experiments.kubernetes_lab import Document, Kubernet
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes_failures import RequestFailed
 
-# What a request needs at the most until it is open, through an API server or a prober's start.
+# What a request needs at the most until it is open, through an API server or a prober's start, and
+# what a platform needs until the signal arrives.
 _HEAD_START = 1.0
-_SHORTEST = 2 * _HEAD_START
+_SHORTEST = 3 * _HEAD_START
 _TIMEOUT = 120.0
 _REFUSED = 3
 _GET = """\

@@ -41,6 +41,11 @@ class HostSockets(Struct, frozen=True):
         everywhere = "::" if ":" in address else "0.0.0.0"
         return bool({(address, port), (everywhere, port), ("::", port)} & self.listeners)
 
+    def still(self, later: "HostSockets") -> "HostSockets":
+        """What was there then and is now: networks of containers come and go with addresses."""
+        kept = tuple(address for address in self.addresses if address in later.addresses)
+        return HostSockets(kept, self.listeners | later.listeners)
+
     @classmethod
     def read(cls, lab: DockerLab, prober: str) -> "HostSockets":
         """Those of the host whose network a prober is in. Raises `CannotLook`."""

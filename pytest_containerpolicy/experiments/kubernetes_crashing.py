@@ -32,6 +32,7 @@ from pytest_containerpolicy.targets.kubernetes_failures import FORBIDDEN
 _DEFAULT = "kubectl.kubernetes.io/default-container"
 _LOOP = "CrashLoopBackOff"
 _BACK_SECONDS = 60.0
+_PATIENCE = 5.0
 # Root, to see whatever user the program runs as, but with the right to trace and no other.
 _TRACER = {
     "runAsUser": 0,
@@ -68,7 +69,7 @@ def crash_pod(lab: KubernetesLab, workload: Workload, within: float, stays: floa
 @contextmanager
 def _steady(lab: KubernetesLab, workload: Workload) -> Iterator[Document]:
     if workload.kind != "Pod":
-        with steady(lab, workload) as pod:
+        with steady(lab, workload, _PATIENCE) as pod:
             yield pod
         return
     ready = [pod for pod in lab.pods(workload) if is_ready(pod)]

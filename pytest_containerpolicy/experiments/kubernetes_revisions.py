@@ -23,6 +23,7 @@ from pytest_containerpolicy.model.workload import Workload
 
 TEMPLATE = "/spec/template"
 _DEADLINE = 600.0
+_RETURN_SECONDS = 120.0
 _OUTAGE_SECONDS = 20.0
 _CONFLICTS = (409, 422)
 _TOO_MANY = 429
@@ -72,13 +73,14 @@ def require_steady(lab: KubernetesLab, workload: Workload) -> Document:
     document = lab.find(workload_path(workload))
     if document is None:
         raise CannotLook(f"{workload.ref} is gone since it was read")
-    hindrance = _hindrance(document)
+    hindrance = hindrance_to(document)
     if hindrance:
         raise CannotLook(f"{workload.ref}: {hindrance}")
     return document
 
 
-def _hindrance(document: Document) -> str:
+def hindrance_to(document: Document) -> str:
+    """Why a workload can't be rolled out now; empty if it can."""
     spec, progress = document["spec"], progress_of(document)
     strategy = spec.get("updateStrategy", {})
     if spec.get("paused"):
@@ -127,12 +129,11 @@ def revised(
     value: str,
     *,
     keep: bool,
-    seconds: float,
 ) -> Iterator[Document]:
     """A workload whose pod template has another value at a JSON pointer (RFC 6901).
 
-    After the block the former value comes back, and all is waited for, up to `seconds`; with
-    `keep` only if the rollout did not complete. Raises `Refused` if somebody changed the workload.
+    After the block the former value comes back, and all is waited for; with `keep` only if the
+    rollout did not complete. Raises `Refused` if somebody changed the workload.
     """
     metadata, kind = document["metadata"], document["kind"]
     path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/{kind.lower()}s/{metadata['name']}"
@@ -140,12 +141,14 @@ def revised(
     name = f"{kind} {metadata['namespace']}/{metadata['name']}"
     left = f"{name} has {value!r} at {pointer}, was {before!r}"
     arguments = {"path": path, "uid": metadata["uid"], "pointer": pointer, "value": value}
-    arguments |= {"before": before, "keep": keep, "seconds": seconds}
+    arguments |= {"before": before, "keep": keep}
+    arguments |= {"seconds": max(patience_of(document), _RETURN_SECONDS)}
     with lab.undoing(take_back_revision, left, **arguments):
-        yield lab.patch(path, _change(document, pointer, value), "json")
+        yield lab.patch(path, change_to(document, pointer, value), "json")
 
 
-def _change(document: Document, pointer: str, value: str) -> list[Document]:
+def change_to(document: Document, pointer: str, value: str) -> list[Document]:
+    """The JSON patch (RFC 6902) that sets a value in a workload that nobody changed meanwhile."""
     metadata, parent = document["metadata"], pointer.rpartition("/")[0]
     tests = [
         {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
@@ -182,7 +185,7 @@ def take_back_revision(
                 return True
             found = value_at(document, pointer)
             if found == value and not (keep and progress_of(document).is_complete):
-                lab.patch(path, _reversal(uid, pointer, value, before), "json")
+                lab.patch(path, reversal_of(uid, pointer, value, before), "json")
                 return False
             if found == before:
                 _free_stuck(lab, document, value)
@@ -196,7 +199,8 @@ def take_back_revision(
     lab.wait_for(is_back, seconds, f"{path} to be as it was")
 
 
-def _reversal(uid: str, pointer: str, value: str, before: str | None) -> list[Document]:
+def reversal_of(uid: str, pointer: str, value: str, before: str | None) -> list[Document]:
+    """The JSON patch that puts a value back, if ours is still there."""
     tests = [
         {"op": "test", "path": "/metadata/uid", "value": uid},
         {"op": "test", "path": pointer, "value": value},

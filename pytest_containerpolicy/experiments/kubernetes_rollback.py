@@ -10,7 +10,6 @@ from pytest_containerpolicy.experiments.kubernetes_lab import Document, Kubernet
 from pytest_containerpolicy.experiments.kubernetes_reasons import pod_reasons, refusals_of
 from pytest_containerpolicy.experiments.kubernetes_revisions import (
     carries,
-    patience_of,
     require_steady,
     require_unchanged,
     revised,
@@ -45,12 +44,12 @@ def rehearse(
     index, pod_spec = _first_main(workload, document), document["spec"]["template"]["spec"]
     pointer, image = f"/spec/template/spec/containers/{index}/image", IMAGE.format(lab.run)
     with PodWatch(lab, workload) as watch:
-        before, old = watch.ready, {life.uid for life in watch.lives}
-        patience = patience_of(document)
-        with revised(lab, document, pointer, image, keep=False, seconds=patience) as made:
+        before, old = watch.ready, watch.active
+        with revised(lab, document, pointer, image, keep=False) as made:
             mark(f"image of {pod_spec['containers'][index]['name']} does not exist")
             stuck = _wait_until_stuck(lab, workload, made, watch, image)
             mark("stuck")
+            lab.say(f"bad revision of {workload.ref} is stuck, watched for {seconds:g} s: {stuck}")
             _hold(lab, workload, made, watch, seconds)
             fewest, replaced = watch.fewest_ready, [life for life in watch.lives if life.uid in old]
             mark("taken back")

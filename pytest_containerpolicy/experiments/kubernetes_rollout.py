@@ -44,9 +44,9 @@ def restart(
     patience = deadline or patience_of(document)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with PodWatch(lab, workload) as watch:
-        old = {life.uid for life in watch.lives}
+        old = watch.active
         begun = time.monotonic()
-        with revised(lab, document, RESTARTED_AT, now, keep=True, seconds=patience) as made:
+        with revised(lab, document, RESTARTED_AT, now, keep=True) as made:
             mark("restart")
             document = _followed(lab, workload, made, watch, old, patience)
             replacement = _replacement(lab, document, watch, old, time.monotonic() - begun)

@@ -73,10 +73,13 @@ def _stop(
 
 
 @contextmanager
-def steady(lab: KubernetesLab, workload: Workload) -> Iterator[Document]:
+def steady(
+    lab: KubernetesLab, workload: Workload, patience: float = _PATIENCE
+) -> Iterator[Document]:
     """One pod of a workload at rest; after the block, and come what may, it is at rest again.
 
-    Of a StatefulSet it is the one that its controller would remove first.
+    Of a StatefulSet it is the one that its controller would remove first. If it is not ready
+    `patience` seconds after the block it is deleted.
     """
     if workload.kind == "Pod":
         raise CannotLook(f"{workload.ref} has no controller: nothing would replace it")
@@ -85,6 +88,7 @@ def steady(lab: KubernetesLab, workload: Workload) -> Iterator[Document]:
     pod = max(pods, key=lambda pod: (len(pod["metadata"]["name"]), pod["metadata"]["name"]))
     arguments = {"path": workload_path(workload), "uid": document["metadata"]["uid"]}
     arguments |= {"pod": pod_path(pod), "pod_uid": pod["metadata"]["uid"]}
+    arguments |= {"patience": patience}
     with lab.undoing(
         pods_are_back,
         f"pod {pod['metadata']['name']} of {workload.ref} may not be back",
@@ -94,12 +98,14 @@ def steady(lab: KubernetesLab, workload: Workload) -> Iterator[Document]:
 
 
 @undo
-def pods_are_back(lab: KubernetesLab, path: str, uid: str, pod: str, pod_uid: str) -> None:
+def pods_are_back(
+    lab: KubernetesLab, path: str, uid: str, pod: str, pod_uid: str, patience: float
+) -> None:
     """Wait until all pods of a workload are ready; one that does not recover is deleted.
 
     Its controller then makes a new one. A workload that is gone or was replaced is left alone.
     """
-    given_up = time.monotonic() + _PATIENCE
+    given_up = time.monotonic() + patience
 
     def is_back() -> bool:
         document = lab.find(path)

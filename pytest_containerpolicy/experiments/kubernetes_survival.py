@@ -93,7 +93,8 @@ def recreate_pods(
 def _steady(lab: KubernetesLab, workload: Workload) -> Document:
     """The workload as it is. Raises `CannotLook` unless all its pods are there and well."""
     if workload.kind == "Pod":
-        raise CannotLook(f"{workload.ref} has no controller: nothing would replace it")
+        owner = "an unknown controller" if workload.controlled else "no controller"
+        raise CannotLook(f"{workload.ref} has {owner}: nothing is known that would replace it")
     document = lab.find(workload_path(workload))
     if document is None:
         raise CannotLook(f"{workload.ref} is gone since it was read")
@@ -119,7 +120,8 @@ def _recreate(
     lab.say(f"deleting pod {deletion.name} of {deletion.workload.ref}")
     began = time.monotonic()
     # What is on one node's disk says nothing if luck puts the next pod there again.
-    must = any(place.expected and place.host_path for place in written)
+    on_disk = any(place.expected and place.host_path for place in written)
+    must = on_disk and not deletion.workload.keeps_to_one_node
     notes = _delete(lab, deletion, move, must)
     try:
         fresh = lab.wait_for(lambda: _ready(lab, deletion), deletion.deadline, "the next pod")

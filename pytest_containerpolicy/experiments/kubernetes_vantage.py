@@ -114,6 +114,7 @@ def viewpoint(workload: Workload, lab: KubernetesLab, choice: Choice) -> Iterato
         yield proxied(lab, entrance)
         return
     with ExitStack() as stack:
+        pod = note = ""
         try:
             pod = stack.enter_context(_prober_in_nobodys_way(lab, workload))
         except NotRestored:
@@ -121,9 +122,8 @@ def viewpoint(workload: Workload, lab: KubernetesLab, choice: Choice) -> Iterato
         except CannotLook as gap:
             if choice == "pod":
                 raise
-            yield proxied(lab, entrance, note=f"no prober pod in its namespace: {gap}")
-            return
-        yield beside(lab, entrance, pod)
+            note = f"no prober pod in its namespace: {gap}"
+        yield proxied(lab, entrance, note) if note else beside(lab, entrance, pod)
 
 
 @contextmanager
@@ -131,6 +131,8 @@ def _prober_in_nobodys_way(lab: KubernetesLab, workload: Workload) -> Iterator[s
     """A prober pod that leaves a rollout the room in quotas that it had before."""
     had_room = _has_room(lab, workload)
     with prober_pod(lab, workload.namespace) as pod:
+        # Without the right to exec a pod is of no use, and it is better to know now.
+        lab.execute(workload.namespace, pod, ["python3", "-c", ""])
         if had_room and not _has_room(lab, workload):
             raise CannotLook(
                 f"the quotas of namespace {workload.namespace} have no room for it beside an"

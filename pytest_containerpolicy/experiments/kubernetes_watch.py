@@ -33,6 +33,7 @@ _WATCH_SECONDS = 10
 _PAUSE_SECONDS = 0.5
 _BLIND_SECONDS = 15.0
 _KILLED = 137
+_ENDED = ("Succeeded", "Failed")
 
 
 class Life(Struct):
@@ -104,6 +105,15 @@ class PodWatch:
     def lives(self) -> list[Life]:
         """Every pod that was seen since the start, the eldest first."""
         return list(self._lives.values())
+
+    @property
+    def active(self) -> set[str]:
+        """The uids of the pods that neither have ended nor are about to."""
+        return {
+            life.uid
+            for life in self.lives
+            if life.told is None and life.pod["status"].get("phase") not in _ENDED
+        }
 
     @property
     def ready(self) -> int:

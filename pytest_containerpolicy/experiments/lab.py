@@ -50,6 +50,9 @@ def undo(function: Undo) -> Undo:
     It must be idempotent, leave alone what it does not find as the change left it, and return only
     when it has verified that the change is gone; it raises `CannotLook` if it is not.
     """
+    earlier = UNDO.setdefault(function.__name__, function)
+    if earlier.__module__ != function.__module__:
+        raise ValueError(f"two modules have an undo called {function.__name__}")
     UNDO[function.__name__] = function
     return function
 
@@ -170,10 +173,14 @@ class Lab(ABC):
             time.sleep(_POLL)
         return answer
 
+    def require_level(self, level: Level, what: str) -> None:
+        """Raise `CannotLook` unless this run may do so much; `what` is what needs it."""
+        if LEVELS.index(self.options.level) < LEVELS.index(level):
+            raise CannotLook(f"{what} needs --cp-level={level}")
+
     def require_scope(self, workload: Workload) -> None:
         """Raise `CannotLook` unless this run may disrupt a workload."""
-        if LEVELS.index(self.options.level) < LEVELS.index("disrupt"):
-            raise CannotLook(f"{workload.ref}: disrupting it needs --cp-level=disrupt")
+        self.require_level("disrupt", f"{workload.ref}: disrupting it")
         if not self.target.names_scope:
             raise CannotLook(
                 f"{self.target.uri} names neither namespaces nor workloads: what is disrupted must"

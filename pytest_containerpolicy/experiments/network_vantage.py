@@ -1,21 +1,25 @@
 """Places to probe from with a pod's own network identity, by the least that its image allows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from math import ceil
 
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab, Refused
-from pytest_containerpolicy.experiments.kubernetes_probers import LONGEST, RESTRICTED, debugger
-from pytest_containerpolicy.experiments.prober import source
+from pytest_containerpolicy.experiments.kubernetes_probers import (
+    LONGEST,
+    RESTRICTED,
+    debugger,
+    start_prober,
+)
 from pytest_containerpolicy.experiments.prober_streams import LineStream
 from pytest_containerpolicy.experiments.reach import Detail, Found, Probe, ask
 from pytest_containerpolicy.experiments.reachability import Pod
 from pytest_containerpolicy.targets.kubernetes_failures import FORBIDDEN
 
-_PROBER = ["python3", "-c"]
-_HAS_PYTHON = [*_PROBER, "import sys; sys.exit(sys.version_info < (3, 8))"]
+_HAS_PYTHON = ["python3", "-c", "import sys; sys.exit(sys.version_info < (3, 8))"]
 _HAS_TOOL = ["sh", "-c", "command -v timeout && { command -v nc || command -v bash; }"]
 # A few at a time: the container may be allowed few processes, and what can't start says nothing.
 # Without -z, nc stays connected: `timeout` ends it (124, or 143 of BusyBox) after its own limit.
@@ -35,6 +39,8 @@ while [ $# -gt 0 ]; do
   wait
 done
 """
+# What fits well into a URL, which is how the words get there.
+_PART = 64
 _SHELL_SECONDS = 60.0
 _SPARE_SECONDS = 180.0
 
@@ -48,30 +54,33 @@ class Vantage(Struct, frozen=True, kw_only=True):
 
     def start(self, lab: KubernetesLab) -> LineStream:
         """A prober there. Raises `Refused`."""
-        argv = [*_PROBER, source()]
-        return lab.start(self.pod.namespace, self.pod.name, argv, container=self.container)
+        return start_prober(lab, self.pod.namespace, self.pod.name, self.container)
 
     def ask(self, lab: KubernetesLab, probes: Sequence[Probe]) -> list[Found]:
         """What was found; a shell leaves out what it can't tell. Raises `CannotLook`."""
         if self.python:
             return ask(self.start(lab), probes)
         asked = [probe for probe in probes if probe.protocol == "tcp" and not probe.payload]
+        parts = [asked[start : start + _PART] for start in range(0, len(asked), _PART)]
+        return [found for part in parts for found in self._ask_shell(lab, part)]
+
+    def _ask_shell(self, lab: KubernetesLab, probes: Sequence[Probe]) -> Iterator[Found]:
         words = [
             word
-            for number, probe in enumerate(asked)
-            for word in (str(number), f"{probe.timeout:.0f}", probe.host, str(probe.port))
+            for number, probe in enumerate(probes)
+            for word in (str(number), f"{ceil(probe.timeout)}", probe.host, str(probe.port))
         ]
-        argv = ["sh", "-c", _SHELL, "sh", *words]
-        pod = self.pod
         output = lab.execute(
-            pod.namespace, pod.name, argv, container=self.container, seconds=_SHELL_SECONDS
+            self.pod.namespace,
+            self.pod.name,
+            ["sh", "-c", _SHELL, "sh", *words],
+            container=self.container,
+            seconds=_SHELL_SECONDS,
         )
         said = dict(line.split() for line in output.out.splitlines() if line.count(" ") == 1)
-        return [
-            Found(id=probe.id, outcome=said[str(number)], ms=0, attempts=1, detail=Detail())
-            for number, probe in enumerate(asked)
-            if str(number) in said
-        ]
+        for number, probe in enumerate(probes):
+            if outcome := said.get(str(number)):
+                yield Found(id=probe.id, outcome=outcome, ms=0, attempts=1, detail=Detail())
 
 
 def open_vantage(lab: KubernetesLab, pod: Pod, *, whole: bool) -> Vantage:

@@ -6,7 +6,9 @@ https://kubernetes.io/docs/concepts/policy/resource-quotas/
 from collections.abc import Iterable
 
 from pytest_containerpolicy.errors import CannotLook
-from pytest_containerpolicy.experiments.kubernetes_lab import Document
+from pytest_containerpolicy.experiments.drain_placement import amount_text
+from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab
+from pytest_containerpolicy.model.kubernetes_values import numbers
 from pytest_containerpolicy.model.scheduling import Pod
 from pytest_containerpolicy.model.selectors import Requirement
 from pytest_containerpolicy.model.volume import Claim
@@ -43,6 +45,31 @@ def _of_claim(claim: Claim) -> dict[str, float]:
         counted[f"{found.ref.name}.{_OF_CLASS}/persistentvolumeclaims"] = 1
         counted[f"{found.ref.name}.{_OF_CLASS}/requests.storage"] = size
     return counted
+
+
+def quotas_of(lab: KubernetesLab, namespace: str) -> list[Document]:
+    """The quotas of a namespace as they are now. Raises `Refused`."""
+    return lab.items(f"/api/v1/namespaces/{namespace}/resourcequotas")
+
+
+def amounts_of(quota: Document) -> tuple[dict[str, float], dict[str, float]]:
+    """What a quota allows and what is used of it, by its own names."""
+    status = quota.get("status", {})
+    return numbers(status.get("hard"), "status.hard"), numbers(status.get("used"), "status.used")
+
+
+def exceeded(quota: Document, pod: Pod) -> str:
+    """Of what more is used than a quota allows, if a pod counts in it; empty if of nothing.
+
+    What is used up may come again once it is gone; what is exceeded may not.
+    Raises `CannotLook` if it is not known whether it counts the pod.
+    """
+    hard, used = amounts_of(quota)
+    for name in sorted(hard.keys() & usage_of(pod).keys()):
+        if used.get(name, 0) > hard[name] and counts(quota, pod, name):
+            amounts = f"{amount_text(name, used[name])} of {amount_text(name, hard[name])}"
+            return f"quota {quota['metadata']['name']}: {amounts} {name} used"
+    return ""
 
 
 def counts(quota: Document, pod: Pod, resource: str) -> bool:

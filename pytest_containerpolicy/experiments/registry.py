@@ -23,7 +23,11 @@ class Experiment(Check, frozen=True, kw_only=True):
 
     def using(self, lab: Lab) -> Check:
         """The same question, asked in a laboratory."""
-        return replace(self, function=partial(self.function, lab=lab))
+        return replace(
+            self,
+            function=partial(self.function, lab=lab),
+            applies=partial(self.applies, lab=lab),
+        )
 
 
 def experiment(

@@ -35,6 +35,16 @@ class Replacement(Struct, frozen=True, kw_only=True):
     without_ready: float = 0
     reasons: tuple[str, ...] = ()
 
+    @property
+    def stops_text(self) -> str:
+        """How the old copies stopped, in one line; empty if none was seen to."""
+        if not self.stops:
+            return ""
+        times = sorted(stop.seconds for stop in self.stops)
+        killed = sum(stop.killed for stop in self.stops)
+        by_force = f", {killed} of {len(times)} killed after the grace period" if killed else ""
+        return f"old ones ended after {times[0]:.1f} to {times[-1]:.1f} s{by_force}"
+
     def __str__(self) -> str:
         end = "" if self.completed else ", not completed"
         return f"{self.seconds:.1f} s, {self.copies} replaced{end}"
@@ -45,7 +55,8 @@ class BadRevision(Struct, frozen=True, kw_only=True):
 
     `before` copies were ready, and `fewest_ready` at the worst moment until it was taken back;
     none at all for `without_ready` seconds. `stuck` is why it does not come up, in the platform's
-    words. `stops` are those of the old copies that made way for it.
+    words. `stops` are those of the old copies that made way for it. `lasting` says what stays lost
+    until somebody acts, on a platform that may take a bad revision back by itself.
     """
 
     before: int
@@ -53,3 +64,4 @@ class BadRevision(Struct, frozen=True, kw_only=True):
     stuck: str
     without_ready: float = 0
     stops: tuple[Stop, ...] = ()
+    lasting: str = ""

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
-from pytest_containerpolicy.experiments import kubernetes_rollback
+from pytest_containerpolicy.experiments import kubernetes_rollback, swarm_revision
 from pytest_containerpolicy.experiments.availability import Budget
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.measurement import Measurement
@@ -22,7 +22,7 @@ from pytest_containerpolicy.model.paths import field_path
 from pytest_containerpolicy.model.workload import Workload
 
 # Each has `require_rehearsable` and `rehearse`, which tries a bad revision and takes it back.
-_PLATFORMS: dict[str, Any] = {"kubernetes": kubernetes_rollback}
+_PLATFORMS: dict[str, Any] = {"kubernetes": kubernetes_rollback, "swarm": swarm_revision}
 _NOTHING = Budget()
 
 
@@ -49,7 +49,7 @@ class Rehearsal(Struct, frozen=True, kw_only=True, eq=False):
         return self.revision.fewest_ready >= self.guaranteed
 
     def __bool__(self) -> bool:
-        return self.kept_promise and not self.failed
+        return self.kept_promise and not self.failed and not self.revision.lasting
 
     def __str__(self) -> str:
         revision = self.revision
@@ -57,7 +57,8 @@ class Rehearsal(Struct, frozen=True, kw_only=True, eq=False):
             f"bad revision of {self.workload}, taken back: {revision.fewest_ready} of"
             f" {revision.before} stayed ready"
         )
-        return report(title, self.measurement, [revision.stuck], self.causes)
+        facts = filter(None, [revision.stuck, revision.lasting])
+        return report(title, self.measurement, facts, self.causes)
 
     def __repr__(self) -> str:
         return str(self)
@@ -75,7 +76,7 @@ def rehearse_rollback(
     settle: float = SETTLE,
     budget: Budget = _NOTHING,
 ) -> Rehearsal:
-    """Roll out an image that does not exist under traffic, and take it back.
+    """Roll out what never starts under traffic, and take it back.
 
     It is left so for `seconds` after it got stuck. Raises `CannotLook` if it could not be carried
     out, or if it does not show whether clients notice more than `budget`.
@@ -101,7 +102,7 @@ def rehearse_rollback(
         causes=causes_of(workload, revision, measurement),
     )
     lab.record(rehearsal)
-    if rehearsal.kept_promise:
+    if rehearsal.kept_promise and not revision.lasting:
         caveats.require_conclusive(measurement, budget)
     return rehearsal
 
@@ -136,7 +137,14 @@ def bad_revision_is_harmless(
         budget=budget,
     )
     revision = rehearsal.revision
-    if not rehearsal.kept_promise:
+    if revision.lasting:
+        yield Violation(
+            found=revision.lasting,
+            wanted="an update that takes a bad revision back by itself",
+            path=field_path(workload, "rollout.failure_action"),
+            why="what it took away is lost until somebody acts",
+        )
+    elif not rehearsal.kept_promise:
         yield Violation(
             found=f"{revision.fewest_ready} of {revision.before} ready while the bad one was tried",
             wanted=f"at least {rehearsal.guaranteed}, as its rollout's settings promise",

@@ -73,7 +73,8 @@ class Rollout(Struct, frozen=True, kw_only=True, eq=False):
 
     def __str__(self) -> str:
         title = f"rollout of {self.workload}: {self.replacement}"
-        return report(title, self.measurement, self.reasons, self.causes)
+        facts = [self.replacement.stops_text, *self.reasons]
+        return report(title, self.measurement, facts, self.causes)
 
     def __repr__(self) -> str:
         return str(self)

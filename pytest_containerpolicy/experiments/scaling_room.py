@@ -13,8 +13,7 @@ from pytest_containerpolicy.experiments.drain_placement import (
     amount_text,
 )
 from pytest_containerpolicy.experiments.kubernetes_lab import Document
-from pytest_containerpolicy.experiments.quotas import counts, usage_of
-from pytest_containerpolicy.model.kubernetes_values import numbers
+from pytest_containerpolicy.experiments.quotas import amounts_of, counts, usage_of
 from pytest_containerpolicy.model.quantities import whole_bytes
 from pytest_containerpolicy.model.scheduling import Pod
 from pytest_containerpolicy.model.volume import Claim
@@ -75,9 +74,8 @@ def in_quota(growth: Growth, quota: Document) -> Limit | None:
 
     Raises `CannotLook` if it does and whether it counts these pods is not known.
     """
-    status, name = quota.get("status", {}), quota["metadata"]["name"]
-    hard = numbers(status.get("hard"), "status.hard")
-    used = numbers(status.get("used"), "status.used")
+    hard, used = amounts_of(quota)
+    name = quota["metadata"]["name"]
     for number, (pod, claims) in enumerate(growth.pods()):
         needed = usage_of(pod, claims.values())
         for resource in sorted(hard.keys() & needed.keys()):

@@ -1,61 +1,105 @@
 """A node of a Swarm drained as `docker node update --availability drain` does it, and back.
 
+Tasks stay where they moved to: Swarm does not spread them again by itself.
 https://docs.docker.com/engine/swarm/swarm-tutorial/drain-node/
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
-from pytest_containerpolicy.experiments.lab import RUN_LABEL, undo
+from pytest_containerpolicy.experiments.lab import RUN_LABEL
 from pytest_containerpolicy.experiments.replacement import Replacement
+from pytest_containerpolicy.experiments.swarm_availability import drained, inspect_node
+from pytest_containerpolicy.experiments.swarm_crashing import service_is_whole
 from pytest_containerpolicy.experiments.swarm_watch import (
     TaskWatch,
-    copied,
+    is_up,
     require_settled,
+    service_of,
     tasks_of,
     wanted_tasks,
 )
 from pytest_containerpolicy.model.workload import Workload
 
-_PATIENCE = 120.0
 _POLL = 0.1
 
 
+class DrainPlan(Struct, frozen=True):
+    """The node to drain, by host name and id; `stranded` says why a task finds no other place."""
+
+    node: str
+    identity: str
+    stranded: str = ""
+
+
+def plan_drain(lab: DockerLab, workload: Workload, node: str = "") -> DrainPlan:
+    """Choose the node with most of a service's tasks, unless it is named; nothing is touched.
+
+    The node that we measure from is not drained. Raises `CannotLook` if the service is not at rest,
+    if there is no other node to drain, or if it has tasks of services that the URI does not name.
+    """
+    require_settled(lab, workload)
+    if workload.one_per_node:
+        raise CannotLook(f"{workload.ref} has one task per node: a drain moves none of them")
+    tasks = [task for task in tasks_of(lab, workload.name) if is_up(task)]
+    names = {
+        identity: str(inspect_node(lab, identity)["Description"]["Hostname"])
+        for identity in {task["NodeID"] for task in tasks}
+    }
+    here = _own_node(lab)
+    count = Counter(t["NodeID"] for t in tasks if node in ("", names[t["NodeID"]]))
+    if not count:
+        raise CannotLook(f"{workload.ref} has no task on {node}: nothing to drain")
+    chosen = max(count, key=lambda one: (one != here, count[one], one))
+    if chosen == here:
+        raise CannotLook(
+            f"{workload.ref} would be drained from the manager that this run measures from: name"
+            " another manager in the target's URI"
+        )
+    plan = DrainPlan(names[chosen], chosen, _stranded(workload, names[chosen]))
+    _require_named(lab, plan)
+    return plan
+
+
 def drain(
-    lab: DockerLab, workload: Workload, mark: Callable[[str], None], deadline: float
+    lab: DockerLab,
+    workload: Workload,
+    plan: DrainPlan,
+    mark: Callable[[str], None],
+    patience: float,
 ) -> Replacement:
-    """Drain the node with most of a service's tasks until they run elsewhere; then activate it.
+    """Drain a node until the service's tasks run elsewhere; then let it take tasks again.
 
     Every task on the node moves, other services' too: that is what a drain is. Ends, not completed,
-    after `deadline` seconds (0: 120). Raises `CannotLook` if it can't be done.
+    when nothing moves for `patience` seconds. Raises `CannotLook` if it can't be done, or if
+    somebody interferes.
     """
-    service = require_settled(lab, workload)
-    wanted = wanted_tasks(lab, service)
-    node = _node_of(lab, workload)
-    _require_only_named(lab, node)
-    watch = TaskWatch(lab, workload.name)
-    begun = time.monotonic()
-    with drained(lab, node):
-        mark(f"drain {node['Description']['Hostname']}")
-        old = {task["ID"] for task in _tasks_on(lab, workload.name, node["ID"])}
-        completed = _moved(lab, workload, watch, old, wanted, begun + (deadline or _PATIENCE))
-        seconds = time.monotonic() - begun
-        mark("moved" if completed else "gave up")
-    stops = [watch.lives[key].stop(workload.grace_period) for key in sorted(old)]
-    errors = {life.error for key, life in watch.lives.items() if key not in old and life.error}
+    service = service_of(lab, workload)
+    with _moving(lab, workload, plan):
+        watch = TaskWatch(lab, workload.name)
+        old = {t["ID"] for t in tasks_of(lab, workload.name) if _is_on(t, plan.identity)}
+        before, wanted = frozenset(watch.lives), wanted_tasks(lab, service)
+        begun = time.monotonic()
+        with drained(lab, plan.identity):
+            mark(f"drain {plan.node}")
+            completed = _moved(lab, workload, watch, old, wanted, service["Spec"], patience)
+            seconds = time.monotonic() - begun
+            mark("moved" if completed else "gave up")
     return Replacement(
         seconds=seconds,
-        copies=len(old),
+        copies=len(old) - watch.left(old),
         completed=completed,
-        stops=tuple(stop for stop in stops if stop),
+        stops=watch.stops(old, workload.grace_period),
         fewest_ready=watch.fewest_running,
         without_ready=watch.without_running,
-        reasons=() if completed else tuple(sorted(errors)),
+        reasons=() if completed else tuple(watch.errors(before)),
     )
 
 
@@ -63,102 +107,80 @@ def _moved(
     lab: DockerLab,
     workload: Workload,
     watch: TaskWatch,
-    old: set[str],
+    old: Collection[str],
     wanted: int,
-    deadline: float,
+    spec: Document,
+    patience: float,
 ) -> bool:
-    seen = ""
+    seen, moved = "", time.monotonic()
     while True:
         watch.look()
-        left = sum(watch.lives[key].gone is None for key in old)
+        if service_of(lab, workload)["Spec"] != spec:
+            raise CannotLook(f"{workload.ref} was changed by somebody else meanwhile")
+        left = watch.left(old)
         progress = f"{watch.running} of {wanted} tasks run, {left} on the node"
         if progress != seen:
-            seen = progress
+            seen, moved = progress, time.monotonic()
             lab.say(f"drain under {workload.ref}: {progress}")
         if not left and watch.running >= wanted:
             return True
-        if time.monotonic() > deadline:
+        if time.monotonic() - moved > patience:
             return False
         time.sleep(_POLL)
 
 
 @contextmanager
-def drained(lab: DockerLab, node: Document) -> Iterator[None]:
-    """A node takes no tasks, and has none, in the block.
+def _moving(lab: DockerLab, workload: Workload, plan: DrainPlan) -> Iterator[None]:
+    """Hold all services with tasks on a node; after the block they have all their tasks again.
 
-    Raises `CannotLook` if it is not active.
+    Raises `CannotLook` if one of them is held, protected or not named in the URI.
     """
-    name = node["Description"]["Hostname"]
-    if node["Spec"].get("Availability") != "active":
-        raise CannotLook(f"node {name} is not active: nothing was touched")
-    what = f"node {name} is drained"
-    with lab.undoing(activate, what, node=node["ID"], run=lab.run):
-        spec = copied(node["Spec"])
-        spec["Labels"] = {**(spec.get("Labels") or {}), RUN_LABEL: lab.run}
-        _set(lab, node, spec | {"Availability": "drain"})
+    with ExitStack() as stack:
+        for name in sorted(_services_on(lab, plan)):
+            moved = workload.model.get(Workload, name)
+            if moved is None:
+                raise CannotLook(f"service {name} came to node {plan.node} meanwhile: try again")
+            if moved is not workload:
+                stack.enter_context(lab.claim(moved))
+            if not moved.runs_to_completion and not moved.one_per_node:
+                copies = wanted_tasks(lab, service_of(lab, moved))
+                what = f"{moved.ref} may lack tasks that were on node {plan.node}"
+                stack.enter_context(
+                    lab.undoing(service_is_whole, what, service=name, copies=copies)
+                )
         yield
 
 
-@undo
-def activate(lab: DockerLab, node: str, run: str) -> None:
-    """Let a node that a run drained take tasks again."""
-    with daemon_errors(f"node {node}"):
-        api: Any = lab.client.api
-        found: Document = api.inspect_node(node)
-    spec = copied(found["Spec"])
-    labels = spec.get("Labels") or {}
-    if labels.get(RUN_LABEL) != run:
-        return
-    spec["Labels"] = {key: value for key, value in labels.items() if key != RUN_LABEL}
-    _set(lab, found, spec | {"Availability": "active"})
-
-
-def _set(lab: DockerLab, node: Document, spec: Document) -> None:
-    with daemon_errors(f"update of node {node['ID']}"):
-        api: Any = lab.client.api
-        params = {"version": node["Version"]["Index"]}
-        api.post_document(f"/nodes/{node['ID']}/update", spec, params)
-
-
-def _node_of(lab: DockerLab, workload: Workload) -> Document:
-    """The node with most of its tasks; the one that we measure from only if there is no other."""
-    with daemon_errors("nodes of the Swarm"):
-        api: Any = lab.client.api
-        here = api.info()["Swarm"]["NodeID"]
-        tasks = [t for t in tasks_of(lab, workload.name) if t["DesiredState"] == "running"]
-        count = Counter(task["NodeID"] for task in tasks if task.get("NodeID"))
-        chosen = max(count, key=lambda node: (node != here, count[node], node))
-        if chosen == here:
-            raise CannotLook(
-                f"{workload.ref} runs only on the manager that this run measures from: name another"
-                " manager in the target's URI"
-            )
-        node: Document = api.inspect_node(chosen)
-    return node
-
-
-def _require_only_named(lab: DockerLab, node: Document) -> None:
-    """Raise `CannotLook` if the node has tasks of services that the URI does not name."""
-    with daemon_errors("tasks"):
-        api: Any = lab.client.api
-        names = {service["ID"]: service["Spec"]["Name"] for service in api.services()}
-        tasks = api.tasks({"node": node["ID"], "desired-state": "running"})
-    found = {names.get(task["ServiceID"], task["ServiceID"]) for task in tasks}
-    others = sorted(
-        name
-        for name in found
-        if not lab.target.covers("service", name) and not name.startswith("containerpolicy-")
-    )
+def _require_named(lab: DockerLab, plan: DrainPlan) -> None:
+    others = [n for n in sorted(_services_on(lab, plan)) if not lab.target.covers("service", n)]
     if others:
+        names = "".join(f"&workload={name}" for name in others)
         raise CannotLook(
-            f"node {node['Description']['Hostname']} also has tasks of {', '.join(others)}, which"
-            " a drain would move: name them in the URI, too, with &workload=NAME"
+            f"node {plan.node} also has tasks of {', '.join(others)}, which a drain would move:"
+            f" name them in the URI, too, with {names}"
         )
 
 
-def _tasks_on(lab: DockerLab, service: str, node: str) -> list[Document]:
-    return [
-        task
-        for task in tasks_of(lab, service)
-        if task.get("NodeID") == node and task["Status"]["State"] == "running"
-    ]
+def _services_on(lab: DockerLab, plan: DrainPlan) -> set[str]:
+    """The services with tasks on a node, but our own probers."""
+    with daemon_errors(f"tasks on node {plan.node}"):
+        api: Any = lab.client.api
+        specs = {service["ID"]: service["Spec"] for service in api.services()}
+        tasks = api.tasks({"node": plan.identity, "desired-state": "running"})
+    found = [specs[task["ServiceID"]] for task in tasks if task["ServiceID"] in specs]
+    return {s["Name"] for s in found if (s.get("Labels") or {}).get(RUN_LABEL) != lab.run}
+
+
+def _stranded(workload: Workload, node: str) -> str:
+    """Why no other node takes a task, empty if one does."""
+    others = [other.ref.name for other in workload.eligible_nodes if other.ref.name != node]
+    return "" if others else "no other active node meets its placement constraints"
+
+
+def _own_node(lab: DockerLab) -> str:
+    with daemon_errors("info"):
+        return str(lab.client.api.info()["Swarm"]["NodeID"])
+
+
+def _is_on(task: Document, node: str) -> bool:
+    return task.get("NodeID") == node and is_up(task)

@@ -28,6 +28,7 @@ class Managers(Struct, frozen=True):
 
     @property
     def total(self) -> int:
+        """How many there are to make a majority of."""
         return len(self.reachable) + len(self.unreachable)
 
     @property
@@ -51,7 +52,7 @@ class Managers(Struct, frozen=True):
 @experiment("probe", "asks a manager which managers are reachable")
 def managers_may_be_lost(_: Swarm, lab: Lab, at_least: int = 1) -> Iterator[Violation]:
     """At least so many of the managers that are reachable now may be lost."""
-    managers = managers_of(_docker(lab))
+    managers = managers_of(_swarm(lab))
     lab.record(managers)
     if managers.may_be_lost < at_least:
         yield Violation(
@@ -72,83 +73,92 @@ def managers_of(lab: DockerLab) -> Managers:
     for node in nodes:
         status = node.get("ManagerStatus")
         if status:
-            well = status.get("Reachability") == "reachable" and node["Status"]["State"] == "ready"
+            well = status.get("Reachability") == "reachable"
             (reachable if well else unreachable).append(node["Description"]["Hostname"])
     return Managers(tuple(sorted(reachable)), tuple(sorted(unreachable)))
 
 
 class ManagerLoss(Struct, frozen=True):
-    """What the loss of one manager did: seconds until the Swarm took changes again, and until all
-    managers were back; None if that did not come.
+    """What the loss of one manager did: `manageable_after` the seconds until the Swarm took changes
+    without it (None: it did not), `back_after` those from its start until all were reachable again.
     """
 
     before: Managers
-    during: Managers | None
     manageable_after: float | None
-    back_after: float | None
+    back_after: float
 
     @property
     def keeps_quorum(self) -> bool:
         """Whether the Swarm went on being managed."""
         return self.manageable_after is not None
 
+    def __bool__(self) -> bool:
+        return self.keeps_quorum
+
     def __str__(self) -> str:
         after = self.manageable_after
         went_on = "took no more changes" if after is None else f"took changes after {after:.1f} s"
-        back = "" if self.back_after is None else f", all back {self.back_after:.1f} s later"
-        return f"loss of one of {self.before.total} managers: the Swarm {went_on}{back}"
+        return (
+            f"loss of one of {self.before.total} managers: the Swarm {went_on}, all back"
+            f" {self.back_after:.1f} s after it was started"
+        )
 
 
 def measure_manager_loss(
-    lab: Lab, stop: Callable[[], None], start: Callable[[], None], *, within: float = 30.0
+    lab: Lab, stop: Callable[[], None], start: Callable[[], None], *, within: float = 60.0
 ) -> ManagerLoss:
     """Take one manager away with `stop`, see whether the others manage the Swarm, and `start` it.
 
-    Docker's API can't stop a daemon: how to, the caller knows (a service manager over a testinfra
-    host, for example). The manager must not be the one that the laboratory talks to. `start` is
-    called whatever happens. Raises `CannotLook` if a manager is missing already.
+    Docker's API can't stop a daemon: how to, the caller knows (a service manager over SSH, for
+    example). The manager must not be the one that the laboratory talks to. `start` is called
+    whatever happens, but not after the end of this process: then somebody has to. Raises
+    `CannotLook` if a manager is missing already, or if none is within `within` seconds.
     """
-    docker = _docker(lab)
-    before = managers_of(docker)
+    swarm = _swarm(lab)
+    lab.require_level("disrupt", f"{lab.target.id}: the loss of a manager")
+    before = managers_of(swarm)
     if before.unreachable:
         raise CannotLook(f"{before}: nothing was touched")
     begun = time.monotonic()
     try:
         stop()
-        docker.wait_for(
-            lambda: _is_missing(docker), within, "the others to notice the loss of a manager"
-        )
-        during, manageable = _while_away(docker, begun, within)
+        _await_loss(swarm, within)
+        manageable = _changed_after(swarm, within, begun)
     finally:
+        started = time.monotonic()
         start()
-    returned = time.monotonic()
-    docker.wait_for(
-        lambda: not managers_of(docker).unreachable, _BACK_SECONDS, "all managers to be back"
-    )
-    loss = ManagerLoss(before, during, manageable, time.monotonic() - returned)
+    lab.wait_for(lambda: _is_whole(swarm), _BACK_SECONDS, "all managers to be back")
+    loss = ManagerLoss(before, manageable, time.monotonic() - started)
     lab.record(loss)
     return loss
 
 
-def _is_missing(lab: DockerLab) -> bool:
-    try:
-        return bool(managers_of(lab).unreachable)
-    except CannotLook:
-        # Without a quorum the managers do not even list nodes.
-        return True
+def _await_loss(lab: DockerLab, within: float) -> None:
+    """Wait until a manager is missing, or there is no quorum to ask for it.
+
+    Raises `CannotLook` if none is, or if the missing one is the one that is asked.
+    """
+
+    def shows() -> bool:
+        try:
+            return bool(managers_of(lab).unreachable)
+        except CannotLook:
+            _require_answer(lab)
+            return True
+
+    lab.wait_for(shows, within, "the loss of a manager to show")
 
 
-def _while_away(
-    lab: DockerLab, begun: float, within: float
-) -> tuple[Managers | None, float | None]:
-    deadline = begun + within
+def _changed_after(lab: DockerLab, within: float, begun: float) -> float | None:
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:
             _change_something(lab)
-            return managers_of(lab), time.monotonic() - begun
+            return time.monotonic() - begun
         except CannotLook:
+            _require_answer(lab)
             time.sleep(_POLL)
-    return None, None
+    return None
 
 
 def _change_something(lab: DockerLab) -> None:
@@ -159,7 +169,19 @@ def _change_something(lab: DockerLab) -> None:
         api.post_document("/swarm/update", swarm["Spec"], {"version": swarm["Version"]["Index"]})
 
 
-def _docker(lab: Lab) -> DockerLab:
+def _require_answer(lab: DockerLab) -> None:
+    with daemon_errors("the manager that this run asks is the one that was stopped"):
+        lab.client.api.ping()
+
+
+def _is_whole(lab: DockerLab) -> bool:
+    try:
+        return not managers_of(lab).unreachable
+    except CannotLook:
+        return False
+
+
+def _swarm(lab: Lab) -> DockerLab:
     if not isinstance(lab, DockerLab) or lab.platform != "swarm":
         raise CannotLook(f"{lab.target.id} is no Swarm: give swarm://CONTEXT")
     return lab

@@ -1,21 +1,25 @@
 """A rollout on a Swarm as `docker service update --force` starts it, with its own settings.
 
+Swarm keeps one spec to roll back to: after a rollout that is the one that runs, too.
 https://docs.docker.com/reference/cli/docker/service/update/
 """
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document
 from pytest_containerpolicy.experiments.lab import undo
 from pytest_containerpolicy.experiments.replacement import Replacement
 from pytest_containerpolicy.experiments.swarm_watch import (
+    Outdated,
     TaskWatch,
     copied,
+    find_service,
+    is_up,
     require_settled,
     service_of,
+    tasks_of,
     update,
     update_state,
     wanted_tasks,
@@ -23,7 +27,6 @@ from pytest_containerpolicy.experiments.swarm_watch import (
 from pytest_containerpolicy.model.workload import Workload
 
 _PATIENCE = 300.0
-_SETTLED = ("", "completed", "rollback_completed")
 _STUCK = ("paused", "rollback_paused")
 _POLL = 0.1
 
@@ -39,94 +42,134 @@ def restart(
     """Replace all tasks and wait until Swarm calls the update complete and the old ones are gone.
 
     It ends, not completed, when Swarm pauses or rolls back, or when nothing moves for `deadline`
-    seconds (0: 300); the service is then rolled back. Raises `CannotLook` if somebody interferes.
+    seconds (0: 300) beyond what the update's own settings wait for; it is then rolled back. Raises
+    `CannotLook` if somebody interferes.
     """
     service = require_settled(lab, workload)
     spec = copied(service["Spec"])
-    forced = int(spec["TaskTemplate"].get("ForceUpdate") or 0) + 1
+    forced = _force_of(spec) + 1
     spec["TaskTemplate"]["ForceUpdate"] = forced
     what = f"{workload.ref} may be in the middle of an update"
     with lab.undoing(service_settled, what, service=workload.name, forced=forced):
         watch = TaskWatch(lab, workload.name)
-        old = set(watch.lives)
+        old = frozenset(watch.up)
         update(lab, service, spec)
         mark("update")
-        followed = _follow(lab, workload, watch, old, forced, deadline or _PATIENCE)
+        followed = _follow(lab, workload, watch, old, service["Spec"], deadline or _PATIENCE)
         mark("complete" if followed.completed else "gave up")
+        if not followed.completed:
+            _give_up(lab, workload, forced)
     return followed
+
+
+def waits_of(workload: Workload) -> float:
+    """For how many seconds an update stands still by its own settings."""
+    rollout = workload.rollout
+    return rollout.settle + (rollout.monitor or 0) if rollout else 0
+
+
+def require_undisturbed(
+    workload: Workload, found: Document, made: Document, before: Document
+) -> None:
+    """Raise `CannotLook` if a service has another spec than `made`, unless Swarm rolls it back."""
+    rolled_back = update_state(found).startswith("rollback") and found["Spec"] == before
+    if found["Spec"] != made and not rolled_back:
+        raise CannotLook(f"{workload.ref} was changed by somebody else meanwhile")
 
 
 def _follow(
     lab: DockerLab,
     workload: Workload,
     watch: TaskWatch,
-    old: set[str],
-    forced: int,
-    patience: float,
+    old: Collection[str],
+    before: Document,
+    deadline: float,
 ) -> Replacement:
     begun = moved = time.monotonic()
-    seen = ""
+    made = service_of(lab, workload)["Spec"]
+    patience, seen = deadline + waits_of(workload), ""
     while True:
         watch.look()
         service = service_of(lab, workload)
-        if service["Spec"]["TaskTemplate"].get("ForceUpdate") != forced:
-            if update_state(service).startswith("rollback"):
-                break
-            raise CannotLook(f"{workload.ref} was changed by somebody else meanwhile")
-        left = [life for key, life in watch.lives.items() if key in old and life.gone is None]
-        state, now = update_state(service), time.monotonic()
-        progress = f"{state}, {watch.running} running, {len(left)} old not gone yet"
+        require_undisturbed(workload, service, made, before)
+        state, now, left = update_state(service), time.monotonic(), watch.left(old)
+        progress = f"{state or 'begins'}, {watch.running} running, {left} old not gone yet"
         if progress != seen:
             seen, moved = progress, now
             lab.say(f"update of {workload.ref}: {progress}")
-        if state in _STUCK or now - moved > patience or (state == "completed" and not left):
+        is_over = (state == "completed" and not left) or state.startswith("rollback")
+        if is_over or state in _STUCK or now - moved > patience:
             break
         time.sleep(_POLL)
-    completed = update_state(service) == "completed"
-    return _replacement(workload, watch, old, time.monotonic() - begun, service, completed)
-
-
-def _replacement(
-    workload: Workload,
-    watch: TaskWatch,
-    old: set[str],
-    seconds: float,
-    service: Document,
-    completed: bool,
-) -> Replacement:
-    stops = [watch.lives[key].stop(workload.grace_period) for key in sorted(old)]
-    errors = {life.error for key, life in watch.lives.items() if key not in old and life.error}
+    completed = state == "completed"
     message = (service.get("UpdateStatus") or {}).get("Message", "")
+    reasons = (message, *watch.errors(old)) if not completed else ()
     return Replacement(
-        seconds=seconds,
-        copies=sum(watch.lives[key].gone is not None for key in old),
+        seconds=time.monotonic() - begun,
+        copies=len(old) - left,
         completed=completed,
-        stops=tuple(stop for stop in stops if stop),
+        stops=watch.stops(old, workload.grace_period),
         fewest_ready=watch.fewest_running,
         without_ready=watch.without_running,
-        reasons=() if completed else tuple(filter(None, [message, *sorted(errors)])),
+        reasons=tuple(filter(None, reasons)),
     )
+
+
+def _give_up(lab: DockerLab, workload: Workload, forced: int) -> None:
+    """Do not wait any longer for an update that hangs."""
+    service = service_of(lab, workload)
+    if not update_state(service).startswith("rollback"):
+        _roll_back(lab, service, forced)
 
 
 @undo
 def service_settled(lab: DockerLab, service: str, forced: int) -> None:
-    """Wait for the end of an update; take it back if it hangs."""
-    from docker.errors import NotFound
+    """Wait for the end of an update, however it ends; roll it back if it hangs or is paused.
 
-    deadline = time.monotonic() + _PATIENCE
+    A service that is gone, or was updated by others since, is left alone.
+    """
+    patience = time.monotonic() + _PATIENCE
 
     def is_settled() -> bool:
-        api: Any = lab.client.api
-        try:
-            found: Document = api.inspect_service(service)
-        except NotFound:
+        found = find_service(lab, service)
+        if found is None or forced not in (_force_of(found["Spec"]), _force_of(_previous(found))):
             return True
         state = update_state(found)
-        ours = found["Spec"]["TaskTemplate"].get("ForceUpdate") == forced
-        if ours and (state in _STUCK or time.monotonic() > deadline):
-            update(lab, found, found["Spec"], rollback=True)
+        if state == "rollback_paused":
+            raise CannotLook(f"the rollback of service {service} is paused: see its tasks")
+        ours = _force_of(found["Spec"]) == forced and state != "completed"
+        if ours and (state == "paused" or time.monotonic() > patience):
+            _roll_back(lab, found, forced)
             return False
-        watch = TaskWatch(lab, service)
-        return state in _SETTLED and watch.running == wanted_tasks(lab, found)
+        return state not in ("updating", "rollback_started") and _is_whole(lab, found)
 
     lab.wait_for(is_settled, 2 * _PATIENCE, f"service {service} to be settled")
+
+
+def _roll_back(lab: DockerLab, service: Document, forced: int) -> None:
+    """Ask for the spec before, unless it differs in more than what was forced."""
+    previous = copied(_previous(service))
+    previous.setdefault("TaskTemplate", {})["ForceUpdate"] = forced
+    if previous != service["Spec"]:
+        raise CannotLook(
+            f"service {service['Spec']['Name']} was changed by somebody else meanwhile, and its"
+            f" update is {update_state(service)}: it is left so"
+        )
+    try:
+        update(lab, service, service["Spec"], rollback=True)
+    except Outdated:
+        return  # Swarm wrote down how far it is: asked again at the next look
+
+
+def _previous(service: Document) -> Document:
+    spec: Document = service.get("PreviousSpec") or {}
+    return spec
+
+
+def _force_of(spec: Document) -> int:
+    return int(spec.get("TaskTemplate", {}).get("ForceUpdate") or 0)
+
+
+def _is_whole(lab: DockerLab, service: Document) -> bool:
+    running = sum(is_up(task) for task in tasks_of(lab, service["Spec"]["Name"]))
+    return running == wanted_tasks(lab, service)

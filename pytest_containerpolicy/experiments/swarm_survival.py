@@ -24,7 +24,7 @@ from pytest_containerpolicy.experiments.markers import Hand, Marker, new_marker
 from pytest_containerpolicy.experiments.survival_markers import look, plant, require_hands, undone
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation
-from pytest_containerpolicy.experiments.swarm_pause import inspect_node, paused
+from pytest_containerpolicy.experiments.swarm_availability import inspect_node, paused
 from pytest_containerpolicy.experiments.swarm_rollout import service_settled
 from pytest_containerpolicy.experiments.swarm_watch import (
     copied,

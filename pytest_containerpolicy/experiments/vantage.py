@@ -17,7 +17,13 @@ from pytest_containerpolicy.experiments import docker_vantage, kubernetes_vantag
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.measurement import Measurement
 from pytest_containerpolicy.experiments.reach import Found, Probe, ask
-from pytest_containerpolicy.experiments.traffic import Plan, Progress, Traffic, start
+from pytest_containerpolicy.experiments.traffic import (
+    MOST_REQUESTS,
+    Plan,
+    Progress,
+    Traffic,
+    start,
+)
 from pytest_containerpolicy.experiments.viewpoint import Choice, Viewpoint, likely_paths
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.vocabulary import LEVELS
@@ -30,6 +36,8 @@ VIEWPOINTS: dict[str, Callable[..., AbstractContextManager[Viewpoint]]] = {
     "swarm": docker_vantage.viewpoint,
 }
 SETTLE = 3.0
+# A prober's pod ends by itself soon after.
+_LONGEST = 1700.0
 _FEWEST = 20
 _FAILED = 400
 _ATTEMPTS = 3
@@ -94,6 +102,7 @@ def traffic_from(
     plan = Plan(
         url=url,
         rate=rate,
+        duration=min(_LONGEST, MOST_REQUESTS / rate) if rate > 0 else _LONGEST,
         headers=viewpoint.headers,
         tls=viewpoint.tls,
         connections=viewpoint.connections,
@@ -167,8 +176,7 @@ def _asked(viewpoint: Viewpoint, url: str) -> str:
     if url.startswith("tcp:"):
         return "connections only"
     base = next(base for base in viewpoint.bases if url.startswith(base))
-    secure = " by TLS" if base.startswith("https:") else ""
-    return f"GET {url.removeprefix(base)}{secure}"
+    return f"GET {url.removeprefix(base)}"
 
 
 class Availability:

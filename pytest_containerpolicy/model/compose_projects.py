@@ -95,6 +95,7 @@ def _workloads(
         workload = _workload(service, documents, model, surroundings)
         workload.runs_to_completion = (service, "service_completed_successfully") in awaited
         workload.health_awaited = (service, "service_healthy") in awaited
+        workload.depends_on = tuple(sorted(_awaited(documents)))
         yield workload
 
 

@@ -64,6 +64,7 @@ def _workloads(project: compose.Project, model: Model) -> Iterator[Workload]:
             workload = _workload(name, project, model)
             workload.runs_to_completion = name in finishing
             workload.health_awaited = name in healthy
+            workload.depends_on = _conditions(service)
             workload.containers = (build_container(name, project, workload),)
             workload.volumes = tuple(mount.volume for mount in workload.containers[0].mounts)
             yield workload
@@ -77,6 +78,11 @@ def _awaited(project: compose.Project, condition: str) -> set[str]:
         for name, dependency in (service.depends_on or {}).items()
         if dependency.condition == condition
     }
+
+
+def _conditions(service: compose.Service) -> tuple[tuple[str, str], ...]:
+    dependencies = (service.depends_on or {}).items()
+    return tuple(sorted((name, dependency.condition) for name, dependency in dependencies))
 
 
 def _workload(name: str, project: compose.Project, model: Model) -> Workload:

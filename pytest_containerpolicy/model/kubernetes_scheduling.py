@@ -17,6 +17,7 @@ from pytest_containerpolicy.targets.kubernetes_scheduling import (
     EvictionAnnotations,
     FullAffinity,
     ScheduledPod,
+    ScheduledStatus,
 )
 
 Amounts = dict[str, float]
@@ -56,12 +57,13 @@ def scheduled_pod(found: ScheduledPod, namespaces: NamespaceLabels) -> Pod:
 
 
 def _set_state(pod: Pod, found: ScheduledPod) -> None:
-    metadata, status = found.metadata, found.status or pods.PodStatus()
+    metadata, status = found.metadata, found.status or ScheduledStatus()
     annotations = metadata.annotations or EvictionAnnotations()
     owner = next((o for o in metadata.owner_references or () if o.controller), None)
     is_static = annotations.mirror is not None or (owner is not None and owner.kind == "Node")
     pod.controller = (owner.kind, owner.name) if owner and not is_static else None
     pod.stays = is_static or (owner is not None and owner.kind == "DaemonSet")
+    pod.started = status.start_time or ""
     pod.ended = status.phase in _ENDED
     pod.leaving = metadata.deletion_timestamp is not None
     pod.safe_to_evict = annotations.safe_to_evict or ""

@@ -55,6 +55,7 @@ class Pod(Struct, eq=False, kw_only=True):
     priority: int = 0
     priority_class: str = ""
     has_deadline: bool = False
+    started: str = ""
     preempts: bool = True
     scratch: tuple[str, ...] = ()
     host_paths: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from pytest_containerpolicy.model.docker_volumes import (
     named_volume_lifetime,
     tmpfs,
 )
-from pytest_containerpolicy.model.engine_containers import health_disabled, probe_of
+from pytest_containerpolicy.model.engine_containers import health_disabled, ports_of, probe_of
 from pytest_containerpolicy.model.logs import log_limit
 from pytest_containerpolicy.model.volume import Volume
 from pytest_containerpolicy.model.workload import Workload
@@ -80,7 +80,7 @@ def build_container(
         health_disabled=health_disabled(check),
         stop_signal=spec.stop_signal,
         mounts=tuple(_mounts(spec, image or _DECLARES_NOTHING)),
-        ports=tuple(_ports(service.spec)),
+        ports=tuple(_ports(service.spec, image or _DECLARES_NOTHING)),
         read_only_root=spec.read_only,
         user=spec.user,
     )
@@ -123,9 +123,10 @@ def _log_limit(log: swarm.LogDriver) -> int | None:
     return log_limit(log.name, {name: value for name, value in given.items() if value})
 
 
-def _ports(spec: swarm.ServiceSpec) -> Iterator[ContainerPort]:
-    for port in (spec.endpoint_spec.ports if spec.endpoint_spec else None) or ():
-        yield ContainerPort(number=port.target_port, protocol=(port.protocol or "tcp").upper())
+def _ports(spec: swarm.ServiceSpec, image: docker.ImageConfig) -> Iterator[ContainerPort]:
+    published = (spec.endpoint_spec.ports if spec.endpoint_spec else None) or ()
+    own = (f"{port.target_port}/{port.protocol or 'tcp'}" for port in published)
+    yield from ports_of(*own, *(image.exposed_ports or ()))
 
 
 def _mounts(spec: swarm.ContainerSpec, image: docker.ImageConfig) -> Iterator[Mount]:

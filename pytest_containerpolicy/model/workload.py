@@ -76,7 +76,9 @@ class Workload(Struct, eq=False, kw_only=True):
     `replicas` is what is declared (the API's default where nothing is), or None where the nodes
     decide (`one_per_node`) and are not known. `pod_path` leads from the object to the pod's spec;
     it is empty where the object itself is what runs. `health_awaited`: another Compose service
-    starts only when this one is healthy. Times in seconds.
+    starts only when this one is healthy. `depends_on` are the services that a Compose service waits
+    for, and the conditions: `service_started`, `service_healthy` and
+    `service_completed_successfully`. Times in seconds.
 
     `labels` are the template's; `pod_labels` are the sets that its pods really carry, to which
     controllers and the program itself add. `shares_network_of` names a container beyond this
@@ -112,6 +114,7 @@ class Workload(Struct, eq=False, kw_only=True):
     published_ports: tuple[PublishedPort, ...] = ()
     shared_ports: tuple[PublishedPort, ...] = ()
     health_awaited: bool = False
+    depends_on: tuple[tuple[str, str], ...] = ()
     fixed_name: str = ""
     service_name: str = ""
     claim_retention: ClaimRetention | None = None

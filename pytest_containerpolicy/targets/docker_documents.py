@@ -198,6 +198,7 @@ class ContainerSummary(Document):
 class ImageConfig(Document):
     healthcheck: Healthcheck | None = None
     volumes: dict[str, Presence] | None = None
+    exposed_ports: dict[str, Presence] | None = None
 
 
 class Image(Document):

@@ -5,6 +5,7 @@ leaves decrypted frames unread in the TLS buffer until more data comes.
 https://kubernetes.io/docs/reference/using-api/websockets/
 """
 
+import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NOT_FOUND_CODE = 127
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
 _V5 = "v5.channel.k8s.io"
+# The words of runc, crun and runsc.
+_NO_PROGRAM = re.compile("executable file|no such file|permission denied", re.IGNORECASE)
 
 
 class Output(Struct, frozen=True):
@@ -89,7 +92,11 @@ class PodProcess:
             yield buffer.decode(errors="replace")
 
     def wait(self, seconds: float) -> Output:
-        """Its whole output, once it has ended. Raises `RequestFailed` after `seconds`."""
+        """Its whole output, once it has ended.
+
+        Raises `RequestFailed` after `seconds`, and if it could not be started for other reasons
+        than that there is no such program.
+        """
         deadline = time.monotonic() + seconds
         while True:
             remaining = deadline - time.monotonic()
@@ -128,7 +135,11 @@ class PodProcess:
         status = self._status()
         err = self._buffers[_STDERR].decode(errors="replace")
         if status.get("status") != "Success" and status.get("reason") != "NonZeroExitCode":
-            err += str(status.get("message", "the connection ended without a status"))
+            message = str(status.get("message", "the connection ended without a status"))
+            # A runtime that is too busy to start a program says nothing about the program.
+            if not _NO_PROGRAM.search(message):
+                raise RequestFailed(one_line(message))
+            err += message
         return Output(_exit_code(status), self._buffers[_STDOUT].decode(errors="replace"), err)
 
     def _status(self) -> dict[str, Any]:

@@ -46,9 +46,14 @@ class ScheduledSpec(pods.PodSpec):
     resource_claims: list[pods.Presence] | None = None
 
 
+class ScheduledStatus(pods.PodStatus):
+    start_time: str | None = None
+
+
 class ScheduledPod(pods.Pod):
     metadata: ScheduledMetadata = field(default_factory=ScheduledMetadata)
     spec: ScheduledSpec = field(default_factory=ScheduledSpec)
+    status: ScheduledStatus | None = None
 
 
 class NodeAnnotations(Document):

@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from pytest_containerpolicy.targets.kubernetes_documents import Kind
+from pytest_containerpolicy.targets.kubernetes_scheduling import CLAIMS, NODES, PODS, VOLUMES
 from tests.live.conftest import Namespace
 from tests.testbed import kubernetes
 from tests.testbed.shell import wait_until
@@ -70,9 +74,14 @@ def requests(**amounts: str) -> dict[str, Any]:
 
 
 def stateful(name: str) -> dict[str, Any]:
-    """A StatefulSet of one pod, with a claim on a volume of its node."""
+    """A StatefulSet of one pod, with a claim on a volume of the drained node."""
     mounts = [{"name": "data", "mountPath": "/data"}]
     made = workload(name, kind="StatefulSet", container={"volumeMounts": mounts})
+    preferred = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [DRAINED]}]}
+    kind = "preferredDuringSchedulingIgnoredDuringExecution"
+    made["spec"]["template"]["spec"]["affinity"] = {
+        "nodeAffinity": {kind: [{"weight": 100, "preference": preferred}]}
+    }
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
     made["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
     return made
@@ -101,14 +110,14 @@ def specimens() -> Iterator[dict[str, Any]]:
     yield workload("big", 3, container=requests(memory="13Gi"))
     low = _on_nodes(HOSTNAME, "node1", "node3") | _pods("podAntiAffinity", "low")
     yield workload("low", 2, container=requests(memory="9Gi"), affinity=low)
-    urgent = requests(memory="9Gi")
-    yield workload("urgent", container=urgent, priorityClassName=PRIORITY, **_only_later())
-    bare = workload("bare")["spec"]["template"]
-    yield {"apiVersion": "v1", "kind": "Pod", **bare, "metadata": {"name": "bare"}}
+    template = workload("bare")["spec"]["template"]
+    yield {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "bare"}}
 
 
-def _only_later() -> dict[str, Any]:
-    return {}
+def urgent() -> dict[str, Any]:
+    """A workload for which pods of `low` have to make way, once it can't stay where it is."""
+    room = requests(memory="9Gi")
+    return workload("urgent", container=room, priorityClassName=PRIORITY)
 
 
 def _on_nodes(key: str, *values: str) -> dict[str, Any]:
@@ -123,3 +132,95 @@ def _pods(kind: str, app: str) -> dict[str, Any]:
 def _spread(app: str, **more: Any) -> dict[str, Any]:
     rule = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule"}
     return {"topologySpreadConstraints": [{**rule, "labelSelector": selecting(app), **more}]}
+
+
+@contextmanager
+def deployed(namespace: Namespace) -> Iterator[None]:
+    """All specimens, ready."""
+    try:
+        for documents_ in (list(specimens()), [urgent()]):
+            namespace.apply(*documents_)
+            for one in documents_:
+                if one["apiVersion"] == "apps/v1":
+                    name = f"{one['kind']}/{one['metadata']['name']}"
+                    namespace.kubectl("rollout", "status", name, "--timeout=60s")
+        yield
+    finally:
+        namespace.kubectl("delete", "priorityclass", PRIORITY, "--ignore-not-found")
+
+
+def really_stranded(namespace: Namespace) -> set[str]:
+    """The workloads of which a pod finds no place once a node is emptied of the namespace's pods.
+
+    The node takes pods again afterwards.
+    """
+    namespace.kubectl("cordon", DRAINED)
+    try:
+        where = f"spec.nodeName={DRAINED}"
+        namespace.kubectl("delete", "pods", "--field-selector", where, "--wait=true")
+        stranded: list[set[str] | None] = [None, None]
+
+        def is_settled() -> bool:
+            stranded[:] = stranded[1], _stranded(namespace)
+            return stranded[0] is not None and stranded[0] == stranded[1]
+
+        wait_until("all pods are scheduled or can't be", is_settled, 60, 1)
+        return stranded[1] or set()
+    finally:
+        namespace.kubectl("uncordon", DRAINED)
+
+
+def _stranded(namespace: Namespace) -> set[str] | None:
+    """The workloads with a pod that can't be scheduled; None while that is not known of all."""
+    pods = [p for p in documents(namespace, "pods") if "deletionTimestamp" not in p["metadata"]]
+    for one in documents(namespace, "deployments,statefulsets"):
+        own = [pod for pod in pods if _app(pod) == one["metadata"]["name"]]
+        known = [pod for pod in own if pod["spec"].get("nodeName") or _is_unschedulable(pod)]
+        if len(known) != one["spec"]["replicas"]:
+            return None
+    if any("nodeName" not in pod["spec"] for pod in pods if _app(pod) == "urgent"):
+        return None
+    return {_app(pod) for pod in pods if _is_unschedulable(pod)}
+
+
+def _is_unschedulable(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions") or ()
+    return any(condition.get("reason") == "Unschedulable" for condition in conditions)
+
+
+def _app(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"].get("labels", {}).get("app", ""))
+
+
+def documents(namespace: Namespace, kinds: str) -> list[dict[str, Any]]:
+    """What the API server says of the objects of some kinds."""
+    items: list[dict[str, Any]] = json.loads(namespace.kubectl("get", kinds, "-o", "json"))["items"]
+    return items
+
+
+def _record() -> None:
+    name = f"record-{int(time.time())}"
+    with kubernetes() as cluster:
+        cluster.kubectl("create", "namespace", name)
+        namespace = Namespace(cluster, name)
+        with deployed(namespace):
+            found = {kind.plural: _read(namespace, kind) for kind in (NODES, PODS, CLAIMS, VOLUMES)}
+            found["stranded"] = sorted(really_stranded(namespace))
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+    lines = ",\n".join(f"{json.dumps(kind)}: {_lines(found[kind])}" for kind in found)
+    RECORDING.write_text(f"{{\n{lines}\n}}\n".replace(name, "shop"))
+
+
+def _read(namespace: Namespace, kind: Kind) -> list[Any]:
+    items = documents(namespace, kind.plural)
+    if kind is VOLUMES:
+        items = [v for v in items if v["spec"]["claimRef"]["namespace"] == namespace.name]
+    return [msgspec.to_builtins(msgspec.convert(item, kind.type)) for item in items]
+
+
+def _lines(items: list[Any]) -> str:
+    return "[\n" + ",\n".join(json.dumps(item) for item in items) + "\n]"
+
+
+if __name__ == "__main__":
+    _record()

@@ -46,7 +46,7 @@ def survival(
     """
     target = parse_target(uri)
     options = LabOptions(level="disrupt", prober_image=prober, progress=hook)
-    journal = Journal(folder / "journal", new_run())
+    journal = Journal(folder / "containerpolicy", new_run())
     with closing(open_lab(target, Timeouts(), options, journal)) as lab:
         judgement = (
             find_experiment("data_survives")

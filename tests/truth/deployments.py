@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def _as_services(case: Case, managers: list[Engine]) -> Iterator[str]:
             identity = _create(client, "services/create", service["Spec"])
             undo.callback(client.remove_service, identity)
             _wait_for_tasks(client, identity, service["Spec"]["Mode"]["Replicated"]["Replicas"])
-        yield f"swarm+{manager.url}?workload={case.subject}"
+        yield f"swarm+{_host_of_a_task(managers, case.subject).url}?workload={case.subject}"
 
 
 def _wait_for_tasks(client: Any, service: str, copies: int) -> None:
@@ -158,6 +159,16 @@ def _as_containers(case: Case, engine: Engine) -> Iterator[str]:
             client.start(identity)
             _wait_for_container(client, identity, _is_ready if case.header.starts else _has_ended)
         yield f"engine+{engine.url}?workload={case.subject}"
+
+
+def _host_of_a_task(managers: list[Engine], service: str) -> Engine:
+    """A manager on whose node the service runs: only there its files can be seen."""
+    for manager in managers:
+        with closing(manager.client()) as client:
+            node = client.info()["Swarm"]["NodeID"]
+            if client.api.tasks(filters={"service": service, "node": node}):
+                return manager
+    raise TestbedError(f"no manager runs a task of {service}")
 
 
 def _wait_for_container(
@@ -220,4 +231,5 @@ def _remove_volumes(engines: list[Engine], name: str) -> None:
 
 
 def _name(case: Case) -> str:
-    return f"truth-{case.challenge}-{case.name}"
+    # What an earlier run deleted may still be on its way out.
+    return f"truth-{case.challenge}-{case.name}-{secrets.token_hex(2)}"

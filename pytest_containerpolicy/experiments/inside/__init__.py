@@ -4,17 +4,22 @@ in_every_copy(container, lab, lambda copy: differences(look_into(copy, lab)))
 """
 
 from pytest_containerpolicy.experiments.inside.compose_files import declared_in_files
-from pytest_containerpolicy.experiments.inside.copies import Copy, keeps_running
+from pytest_containerpolicy.experiments.inside.copies import Copy, Document, keeps_running
+from pytest_containerpolicy.experiments.inside.mounts import MountPoint
 from pytest_containerpolicy.experiments.inside.processes import CAPABILITIES
-from pytest_containerpolicy.experiments.inside.survey import in_every_copy
+from pytest_containerpolicy.experiments.inside.survey import few, in_every_copy, read
 from pytest_containerpolicy.experiments.inside.vitals import Vitals, look_into
 
 __all__ = [
     "CAPABILITIES",
     "Copy",
+    "Document",
+    "MountPoint",
     "Vitals",
     "declared_in_files",
+    "few",
     "in_every_copy",
     "keeps_running",
     "look_into",
+    "read",
 ]

@@ -71,8 +71,8 @@ class Place(ABC):
         """Run a program in a copy. Raises `CannotLook`."""
 
     @abstractmethod
-    def execute_beside(self, copy: Copy, argv: Sequence[str]) -> Output:
-        """Run a program of the prober image that sees a copy's processes. Raises `CannotLook`."""
+    def execute_beside(self, copy: Copy, source: str, words: Sequence[str]) -> Output:
+        """Run Python in a prober that sees a copy's processes. Raises `CannotLook`."""
 
     @abstractmethod
     def has_own_processes(self, copy: Copy) -> bool:

@@ -47,7 +47,8 @@ class Engines(Place):
     def execute(self, copy: Copy, argv: Sequence[str]) -> Output:
         return self._lab.execute(copy.id, argv, seconds=SECONDS)
 
-    def execute_beside(self, copy: Copy, argv: Sequence[str]) -> Output:
+    def execute_beside(self, copy: Copy, source: str, words: Sequence[str]) -> Output:
+        argv = ["python3", "-c", source, *words]
         host = {"pid_mode": f"container:{copy.id}", "cap_add": _CAPABILITIES}
         with self._lab.prober("none", **host) as prober:
             return self._lab.execute(prober, argv, seconds=SECONDS)

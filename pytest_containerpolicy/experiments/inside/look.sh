@@ -19,9 +19,12 @@ if [ "$1" = shared ]; then
     read -r mine </proc/$$/cgroup
     for process in /proc/[0-9]*; do
         number=${process#/proc/}
-        [ "$number" = $$ ] && continue
+        [ "$number" != $$ ] && [ "$number" -lt "${main:-9999999}" ] || continue
         read -r cgroup 2>/dev/null <"$process/cgroup" || continue
-        [ "$cgroup" = "$mine" ] && [ "$number" -lt "${main:-9999999}" ] && main=$number
+        # A process that has ended, but is not reaped, is in the root of all and has no command.
+        command=
+        [ "$cgroup" = "$mine" ] && read -r command 2>/dev/null <"$process/cmdline"
+        [ -z "$command" ] || main=$number
     done
 fi
 echo "@@main"

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from pytest_containerpolicy.experiments.inside.copies import (
     SECONDS,
     Copy,
@@ -15,6 +17,7 @@ from pytest_containerpolicy.experiments.kubernetes_probers import debugger
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes_exec import Output
 
+_LOADER = "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"
 _ENDED = ("Succeeded", "Failed")
 _STATUSES = ("containerStatuses", "initContainerStatuses")
 
@@ -47,17 +50,27 @@ class Pods(Place):
     def execute(self, copy: Copy, argv: Sequence[str]) -> Output:
         return self._execute(copy, argv, copy.container.name)
 
-    def execute_beside(self, copy: Copy, argv: Sequence[str]) -> Output:
-        return self._execute(copy, argv, self._prober(copy))
+    def execute_beside(self, copy: Copy, source: str, words: Sequence[str]) -> Output:
+        # By standard input, as gateways before API servers refuse such long URLs.
+        line = msgspec.json.encode(source) + b"\n"
+        argv = ["python3", "-c", _LOADER, *words]
+        return self._execute(copy, argv, self._prober(copy), stdin=line)
 
     def has_own_processes(self, copy: Copy) -> bool:
         spec = copy.document["spec"]
         return not (spec.get("shareProcessNamespace") or spec.get("hostPID"))
 
-    def _execute(self, copy: Copy, argv: Sequence[str], container: str) -> Output:
+    def _execute(
+        self, copy: Copy, argv: Sequence[str], container: str, stdin: bytes = b""
+    ) -> Output:
         metadata = copy.document["metadata"]
         return self._lab.execute(
-            metadata["namespace"], metadata["name"], argv, container=container, seconds=SECONDS
+            metadata["namespace"],
+            metadata["name"],
+            argv,
+            container=container,
+            stdin=stdin,
+            seconds=SECONDS,
         )
 
     def _prober(self, copy: Copy) -> str:

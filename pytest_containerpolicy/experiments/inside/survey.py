@@ -22,7 +22,7 @@ from pytest_containerpolicy.model.refs import ObjectRef
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes_exec import NOT_FOUND_CODE, Output
 
-Arguments = Callable[[Copy], Sequence[str]]
+Arguments = Callable[[Copy], Sequence[str] | None]
 Sections = list[tuple[str, str]]
 _FEW = 3
 _NO_PROGRAM = (126, NOT_FOUND_CODE)
@@ -67,9 +67,10 @@ def in_every_copy(
 def read(copy: Copy, lab: Lab, program: str, arguments: Arguments) -> Sections:
     """What a program prints in a copy: titles and the lines below them. Raises `CannotLook`.
 
-    `program` names `PROGRAM.sh` of this folder, which runs in the copy's own shell, and
-    `PROGRAM.py`, which runs beside a copy without a shell and looks through `/proc/PID/root`. The
-    first of their arguments is `shared` where process 1 may be another container's, else `own`.
+    `program` names `PROGRAM.sh` of this folder, which runs in the copy's own shell; `beside.py`
+    does the same beside a copy without a shell, and looks through `/proc/PID/root`. Their first
+    argument is `shared` where process 1 may be another container's, else `own`; `arguments` gives
+    the others, and None for copies that are not to be read.
     """
     copy.require_running()
     model = copy.container.model
@@ -118,6 +119,7 @@ class _Reading:
         self._arguments = arguments
 
     def of(self, asked: Sequence[Copy]) -> dict[Copy, Sections | CannotLook]:
+        asked = [copy for copy in asked if self._arguments(copy) is not None]
         self._lab.say(f"looking into {len(asked)} containers")
         outputs = dict(zip(asked, concurrently(self._in_shell, asked), strict=True))
         shell_less = [copy for copy, output in outputs.items() if _lacks_shell(output)]
@@ -130,13 +132,12 @@ class _Reading:
         return self._place.execute(copy, ["sh", "-c", source, "sh", *self._words(copy)])
 
     def _beside(self, copy: Copy) -> Output:
-        source = _source(f"{self._program}.py")
-        words = [copy.id, *self._words(copy)]
-        return self._place.execute_beside(copy, ["python3", "-c", source, *words])
+        words = [self._program, copy.id, *self._words(copy)]
+        return self._place.execute_beside(copy, _source("beside.py"), words)
 
     def _words(self, copy: Copy) -> list[str]:
         mode = "own" if self._place.has_own_processes(copy) else "shared"
-        return [mode, *self._arguments(copy)]
+        return [mode, *(self._arguments(copy) or ())]
 
 
 def _lacks_shell(output: Output | CannotLook) -> bool:

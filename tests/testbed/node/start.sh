@@ -95,9 +95,11 @@ syncFrequency: 10s
 resolvConf: /etc/resolv.conf
 shutdownGracePeriod: 0s
 EOF
-  exec /opt/kubernetes/kubelet --config=/etc/kubelet.yaml --kubeconfig="/opt/conf/$NODE.conf" \
+  # Shims whose parents are gone come to the first process: a shell collects them, a kubelet not.
+  /opt/kubernetes/kubelet --config=/etc/kubelet.yaml --kubeconfig="/opt/conf/$NODE.conf" \
     --hostname-override="$NODE" --node-ip="$ADDRESS" --node-labels="$LABELS" \
-    > /var/log/kubelet.log 2>&1
+    > /var/log/kubelet.log 2>&1 &
+  wait $!
 }
 
 export PATH=/opt/containerd:/opt/runc:/opt/kubernetes:$PATH

@@ -1,0 +1,225 @@
+"""Whether Docker's networks keep containers apart that share none, as they promise.
+
+https://docs.docker.com/engine/network/packet-filtering-firewalls/
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, cast
+
+from msgspec import Struct
+
+from pytest_containerpolicy.checks.registry import Violation
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
+from pytest_containerpolicy.experiments.docker_ports import covered
+from pytest_containerpolicy.experiments.lab import Lab
+from pytest_containerpolicy.experiments.prober import source
+from pytest_containerpolicy.experiments.reach import Probe, ask
+from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.workload import Workload
+
+_ICC = "com.docker.network.bridge.enable_icc"
+_BRIDGE, _HOST = "bridge", "host"
+_OPEN = "open"
+_ALONE = ("host", "none")
+
+
+class Door(Struct, frozen=True, kw_only=True):
+    """A container's TCP port in one network, and the names of all networks it is in."""
+
+    workload: str
+    container: str
+    network: str
+    address: str
+    port: int
+    networks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"port {self.port} of {self.container} at {self.address} in network {self.network}"
+
+
+class Isolation(Struct, frozen=True, kw_only=True):
+    """What became of asking at one door from the networks that must not reach it.
+
+    `own` is the outcome from where it must be reached, which tells whether anything is there to be
+    reached at all. A network that could not be asked from has the reason in `unknown`.
+    """
+
+    door: Door
+    own: str
+    foreign: dict[str, str]
+    unknown: dict[str, str]
+
+    @property
+    def reached_from(self) -> list[str]:
+        """The networks from which it is reached and must not be."""
+        return [network for network, outcome in self.foreign.items() if outcome == _OPEN]
+
+    def __str__(self) -> str:
+        asked = ", ".join(f"{network} ({found})" for network, found in self.foreign.items())
+        return f"{self.door}: from its own {self.own}; from {asked or 'no other network'}"
+
+
+def has_networks(workload: Workload) -> bool:
+    """Whether it is in networks of its own, and not in its host's or another container's."""
+    return bool(set(workload.networks) - set(_ALONE)) and not workload.host_network
+
+
+def has_others(workload: Workload) -> bool:
+    """Whether there are networks that it is not in."""
+    others = {name for one in workload.model.all(Workload) for name in one.networks}
+    return has_networks(workload) and bool((others | {_BRIDGE}) - {*workload.networks, *_ALONE})
+
+
+@experiment("probe", "tries to reach it from networks that it is not in", applies=has_others)
+def networks_isolated(workload: Workload, lab: Lab, outside: str = "") -> Iterator[Violation]:
+    """A container is not reached from a network that it is not in.
+
+    Nor from its own where the network has `enable_icc=false`. With `outside`, an address HOST:PORT
+    beyond the host, a container that is in internal networks only must not reach that.
+    """
+    key = ("isolation", workload.model.target)
+    every = lab.once(key, lambda: measure_isolation(covered(workload.model, lab), lab))
+    found = [one for one in every if one.door.workload == workload.name]
+    _require_control(workload, found)
+    for one in found:
+        lab.record(one)
+        if one.reached_from:
+            yield Violation(
+                found=f"{one.door} is reached from network {', '.join(one.reached_from)}",
+                wanted="only containers of its own networks reach it",
+                why="the host forwards between the networks in spite of the engine's rules",
+            )
+    if outside:
+        yield from _way_out(cast(DockerLab, lab), found[0].door.networks, outside)
+    for one in found:
+        for network, reason in one.unknown.items():
+            raise CannotLook(f"{workload.ref} could not be tried from network {network}: {reason}")
+
+
+def measure_isolation(workloads: Iterable[Workload], lab: Lab) -> list[Isolation]:
+    """What becomes of reaching each TCP port of some workloads from networks they are not in.
+
+    The networks are those of all these workloads and the default bridge.
+    """
+    docker = cast(DockerLab, lab)
+    doors = [door for workload in workloads for door in _doors(docker, workload)]
+    names = sorted({network for door in doors for network in door.networks} | {_BRIDGE})
+    closed = {name for name in names if _network(docker, name).get(_ICC) == "false"}
+    docker.say(f"trying {len(doors)} ports from {len(names)} networks")
+    outcomes, unknown = _tried(docker, doors, [*names, _HOST])
+    return [
+        Isolation(
+            door=door,
+            own=outcomes.get((_HOST if door.network in closed else door.network, door), ""),
+            foreign={
+                name: outcomes[name, door]
+                for name in names
+                if (name, door) in outcomes and _is_foreign(name, door, closed)
+            },
+            unknown={n: why for n, why in unknown.items() if _is_foreign(n, door, closed)},
+        )
+        for door in doors
+    ]
+
+
+def _is_foreign(network: str, door: Door, closed: set[str]) -> bool:
+    if network == _HOST:
+        return False
+    return network not in door.networks or (network == door.network and network in closed)
+
+
+def _doors(lab: DockerLab, workload: Workload) -> Iterator[Door]:
+    if not has_networks(workload):
+        return
+    for container in lab.containers(workload):
+        networks = container["NetworkSettings"].get("Networks") or {}
+        exposed = (container["Config"].get("ExposedPorts") or {}).keys()
+        published = (container["NetworkSettings"].get("Ports") or {}).keys()
+        ports = {int(p.partition("/")[0]) for p in exposed | published if p.endswith("/tcp")}
+        for network, one in networks.items():
+            for port in sorted(ports):
+                if one.get("IPAddress"):
+                    yield Door(
+                        workload=workload.name,
+                        container=container["Name"].removeprefix("/"),
+                        network=network,
+                        address=one["IPAddress"],
+                        port=port,
+                        networks=tuple(networks),
+                    )
+
+
+def _tried(
+    lab: DockerLab, doors: Sequence[Door], networks: Sequence[str]
+) -> tuple[dict[tuple[str, Door], str], dict[str, str]]:
+    """The outcome for each network and door, and why some networks can't be asked from."""
+    outcomes: dict[tuple[str, Door], str] = {}
+    unknown: dict[str, str] = {}
+    for network in networks:
+        try:
+            with lab.prober(network) as prober:
+                found = _ask(lab, prober, doors)
+        except CannotLook as gap:
+            unknown[network] = str(gap)
+            continue
+        outcomes |= {(network, door): outcome for door, outcome in zip(doors, found, strict=True)}
+    return outcomes, unknown
+
+
+def _ask(lab: DockerLab, prober: str, doors: Sequence[Door]) -> list[str]:
+    probes = [
+        Probe(id=str(number), protocol="tcp", host=door.address, port=door.port)
+        for number, door in enumerate(doors)
+    ]
+    stream = lab.start(prober, ["python3", "-c", source()])
+    return [found.outcome for found in ask(stream, probes)]
+
+
+def _network(lab: DockerLab, name: str) -> dict[str, str]:
+    """The options of a network."""
+    return dict(_inspect(lab, name).get("Options") or {})
+
+
+def _inspect(lab: DockerLab, network: str) -> Document:
+    with daemon_errors(f"network {network}"):
+        api: Any = lab.client.api
+        document: Document = api.inspect_network(network)
+        return document
+
+
+def _require_control(workload: Workload, found: Sequence[Isolation]) -> None:
+    if not found:
+        raise CannotLook(
+            f"{workload.ref}: no running container of it declares a TCP port to be tried"
+        )
+    silent = [one for one in found if one.own != _OPEN]
+    if len(silent) == len(found):
+        raise CannotLook(
+            f"{silent[0].door} is not reached from its own network either"
+            f" ({silent[0].own or 'no prober there'}): nothing can be told"
+        )
+
+
+def _way_out(lab: DockerLab, networks: Sequence[str], outside: str) -> Iterator[Violation]:
+    """What internal networks let through to an address beyond the host."""
+    if not all(_inspect(lab, name).get("Internal") for name in networks):
+        return
+    host, _, port = outside.rpartition(":")
+    probe = Probe(id="outside", protocol="tcp", host=host, port=int(port))
+    with ExitStack() as stack:
+        places = [_HOST, *networks]
+        probers = [stack.enter_context(lab.prober(name)) for name in places]
+        found = {
+            name: ask(lab.start(prober, ["python3", "-c", source()]), [probe])[0].outcome
+            for name, prober in zip(places, probers, strict=True)
+        }
+    if found.pop(_HOST) != _OPEN:
+        raise CannotLook(f"{outside} is not reached from the host either: nothing can be told")
+    for name, outcome in found.items():
+        if outcome == _OPEN:
+            yield Violation(
+                found=f"internal network {name} lets it reach {outside}",
+                wanted="no way out of an internal network",
+            )

@@ -1,0 +1,145 @@
+"""What a container has written beside its volumes: it is gone when the container is replaced."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pytest_containerpolicy.checks.registry import Bytes, Violation
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.docker_lab import DockerLab, daemon_errors
+from pytest_containerpolicy.experiments.inside import (
+    Copy,
+    few,
+    in_every_copy,
+    keeps_running,
+    look_into,
+    read,
+)
+from pytest_containerpolicy.experiments.lab import Lab
+from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.container import Container
+from pytest_containerpolicy.model.quantities import human_bytes
+
+_IGNORED = (
+    *("/tmp", "/var/tmp", "/run", "/var/run", "/var/lock", "/var/cache", "/var/log"),  # noqa: S108
+    # Entrypoints write configuration and accounts again at every start.
+    *("/etc", "/dev", "/proc", "/sys", "/.dockerenv"),
+    *("*.pid", "*.lock", "*.pyc", "*/.cache/*", "*/.*_history"),
+)
+# As many lines as `written.sh` prints at most, and as many files as an engine is asked about.
+_MOST_LINES, _MOST_ASKED = 2000, 200
+_DELETED = 2
+_WHY = "they are in the container's own layer, and gone with it at the next update"
+_NOTHING = Bytes(0)
+# Every bit of Go's file mode that stands for something other than a plain file:
+# https://pkg.go.dev/io/fs#FileMode
+_SPECIAL = sum(1 << bit for bit in (31, 27, 26, 25, 24, 21, 19))
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """A file in a container, its size in bytes."""
+
+    path: str
+    size: int
+
+
+class Written(Struct, frozen=True):
+    """What was written beside the volumes; `is_whole` if nothing was left out."""
+
+    files: tuple[File, ...]
+    is_whole: bool = True
+
+
+@experiment("probe", "lists what was written beside its volumes", applies=keeps_running)
+def state_in_volumes(
+    container: Container,
+    lab: Lab,
+    ignored: tuple[str, ...] = _IGNORED,
+    more_than: Bytes = _NOTHING,
+) -> Iterator[Violation]:
+    """It writes to volumes and to `ignored` places, and no more than some bytes anywhere else.
+
+    `ignored` are folders and patterns of whole paths.
+    """
+
+    def writes(copy: Copy) -> Iterator[Violation]:
+        written = written_by(copy, lab)
+        left = [file for file in written.files if not is_ignored(file.path, ignored)]
+        if sum(file.size for file in left) > more_than:
+            yield Violation(found=_summary(left), wanted="what is to be kept in a volume", why=_WHY)
+        elif not written.is_whole:
+            raise CannotLook("it has written too many files to look at all of them")
+
+    yield from in_every_copy(container, lab, writes)
+
+
+def written_by(copy: Copy, lab: Lab) -> Written:
+    """What a copy has written beside its volumes. Raises `CannotLook`."""
+    copy.require_running()
+    if isinstance(lab, DockerLab):
+        return _by_engine(copy, lab)
+    sections = dict(read(copy, lab, "written", lambda one: [_reference(one)]))
+    mounts = look_into(copy, lab).mounts
+    lines = sections["files"].splitlines()
+    found = [file for file in map(_listed, lines) if file.path not in mounts]
+    is_whole = "unfinished" not in sections and len(lines) < _MOST_LINES
+    return Written(tuple(found), is_whole)
+
+
+def is_ignored(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a path is one of these, in one of these folders, or fits one of these patterns."""
+    return any(
+        path == pattern or path.startswith(f"{pattern}/") or fnmatchcase(path, pattern)
+        for pattern in patterns
+    )
+
+
+def _summary(files: Sequence[File]) -> str:
+    largest = sorted(files, key=lambda file: -file.size)
+    told = few([f"{file.path} ({human_bytes(file.size)})" for file in largest])
+    total = human_bytes(sum(file.size for file in files))
+    return f"{total} written beside the volumes: {told}"
+
+
+def _reference(copy: Copy) -> str:
+    """A file that the kubelet makes anew right before each start of a container.
+
+    https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+    """
+    return str(copy.spec.get("terminationMessagePath") or "/dev/termination-log")
+
+
+def _listed(line: str) -> File:
+    """A line of `ls -ln`: mode, links, user, group, size, three words of time, path."""
+    words = line.split(None, 8)
+    return File(path=words[8], size=int(words[4]))
+
+
+def _by_engine(copy: Copy, lab: DockerLab) -> Written:
+    """The changes that the engine itself knows of.
+
+    https://docs.docker.com/reference/api/engine/version/v1.51/#tag/Container/operation/ContainerChanges
+    """
+    with daemon_errors(f"changes of {copy.name}"):
+        changes = lab.client.api.diff(copy.id) or []
+    paths = [change["Path"] for change in changes if change["Kind"] != _DELETED]
+    folders = {path.rpartition("/")[0] for path in paths}
+    mounts = {mount["Destination"] for mount in copy.document.get("Mounts") or ()}
+    mounts |= set(copy.document["HostConfig"].get("Tmpfs") or ())
+    leaves = [path for path in paths if path not in folders and path not in mounts]
+    asked = [_stat(copy, lab, path) for path in leaves[:_MOST_ASKED]]
+    return Written(tuple(filter(None, asked)), len(leaves) <= _MOST_ASKED)
+
+
+def _stat(copy: Copy, lab: DockerLab, path: str) -> File | None:
+    """A plain file, as the engine sees it; None for folders, links, and what is gone."""
+    api: Any = lab.client.api
+    with daemon_errors(f"{path} in {copy.name}"):
+        url = f"{api.base_url}/v{api.api_version}/containers/{copy.id}/archive"
+        header = api.head(url, params={"path": path}).headers.get("X-Docker-Container-Path-Stat")
+    found = msgspec.json.decode(base64.b64decode(header)) if header else {"mode": _SPECIAL}
+    return None if found["mode"] & _SPECIAL else File(path=path, size=found["size"])

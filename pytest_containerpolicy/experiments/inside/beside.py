@@ -1,0 +1,171 @@
+"""Prints what the shell scripts print, of a container without a shell, from a process beside it.
+
+    python3 -c SOURCE look|disk|written CONTAINER_ID own|shared ARGUMENT...
+
+`shared`: process 1 may be another container's. Standard library only, Python 3.8 or later.
+"""
+
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Dict, Iterable, Iterator, List, Tuple
+
+VERSION_1 = (
+    "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.oom_control"
+    " cpu.cfs_quota_us cpu.cfs_period_us cpu.stat cpuset.effective_cpus pids.max"
+)
+VERSION_2 = (
+    "memory.max memory.swap.max memory.events cpu.max cpu.stat cpuset.cpus.effective pids.max"
+)
+MOST_FILES = 2000
+SECONDS = 20.0
+
+
+def main(program: str, container: str, mode: str, *arguments: str) -> None:
+    """All sections of one program."""
+    process = first_process(container, mode == "shared")
+    try:
+        list((process / "root").iterdir())
+    except OSError as error:
+        sys.exit(f"{process}/root: {error.strerror}: needs the same user, or CAP_SYS_PTRACE")
+    programs: Dict[str, Callable[..., None]] = {"look": look, "disk": disk, "written": written}
+    programs[program](process, *arguments)
+    write("@@end")
+
+
+def first_process(container: str, shared: bool) -> Path:
+    """The container's first process: in a shared process namespace the oldest one of its cgroup."""
+    if not shared:
+        return Path("/proc/1")
+    numbers = (path.name for path in Path("/proc").iterdir() if path.name.isdigit())
+    for number in sorted(numbers, key=int):
+        process = Path("/proc", number)
+        # A process that has ended, but is not reaped, has no command any more.
+        is_own = any(container in line for line in lines(process / "cgroup"))
+        if is_own and lines(process / "cmdline"):
+            return process
+    sys.exit("none of the processes in sight is its own")
+
+
+def look(process: Path) -> None:
+    """What `look.sh` prints."""
+    show("main", process / "status")
+    show("caller", Path("/proc/self/status"))
+    show("mounts", process / "mountinfo")
+    show("/proc/meminfo", Path("/proc/meminfo"))
+    root, paths = process / "root", cgroup_paths(process)
+    for line in lines(process / "mountinfo"):
+        mount, _, kind = line.partition(" - ")
+        top, point = mount.split()[3:5]
+        # Where the host's whole tree is mounted, its own is some levels further down.
+        below = [f"{point}{path}" for path in paths if top == "/"]
+        own = [folder for folder in below if Path(f"{root}{folder}").is_dir()][:1]
+        if kind.startswith("cgroup2 "):
+            # The root of all has some of these files, but no limits: it is nobody's own.
+            is_own = Path(f"{root}{point}/cgroup.events").exists()
+            show_all(root, [*own, point] if is_own else own, VERSION_2)
+        elif kind.startswith("cgroup "):
+            show_all(root, own or [point], VERSION_1)
+
+
+def cgroup_paths(process: Path) -> List[str]:
+    """Where in the trees of cgroups a process is, if not at the top of what it sees."""
+    return sorted({line.split(":", 2)[2] for line in lines(process / "cgroup")} - {"/"})
+
+
+def show_all(root: Path, folders: Iterable[str], names: str) -> None:
+    """Every file of these names in every folder."""
+    for folder in folders:
+        for name in names.split():
+            show(f"{folder}/{name}", Path(f"{root}{folder}/{name}"))
+
+
+def disk(process: Path, *paths: str) -> None:
+    """What `disk.sh` prints."""
+    root = process / "root"
+    for path in paths:
+        real = resolved(root, path)
+        place = f"{root}{real}"
+        write(f"@@{path}", real, "writable" if os.access(place, os.W_OK) else "unwritable")
+        try:
+            found = os.statvfs(place)
+        except OSError:
+            continue
+        total, free = (count * found.f_frsize // 1024 for count in (found.f_blocks, found.f_bavail))
+        write("Filesystem 1024-blocks Used Available Capacity Mounted on")
+        write(f"- {total} {total - free} {free} - {real}")
+
+
+def resolved(root: Path, path: str) -> str:
+    """A path without symbolic links, as a process with that root would resolve it."""
+    real = ""
+    for step in filter(None, path.split("/")):
+        place = os.path.normpath(f"{real}/{step}")
+        try:
+            target = os.readlink(f"{root}{place}")
+        except OSError:
+            real = place.rstrip("/")
+        else:
+            real = resolved(root, target if target.startswith("/") else f"{real}/{target}")
+    return real or "/"
+
+
+def written(process: Path, reference: str) -> None:
+    """What `written.sh` prints."""
+    root = process / "root"
+    try:
+        made = Path(f"{root}{reference}").stat().st_mtime
+    except OSError as error:
+        sys.exit(f"{reference}: {error.strerror}: its time tells when the container was made")
+    write("@@files")
+    deadline, count = time.monotonic() + SECONDS, 0
+    for place, found in files(root, root.stat().st_dev):
+        if found.st_mtime > made:
+            count += 1
+            write(f"-r 1 {found.st_uid} {found.st_gid} {found.st_size} - - - {place}")
+        if count >= MOST_FILES or time.monotonic() > deadline:
+            write("@@unfinished")
+            return
+
+
+def files(root: Path, device: int) -> Iterator[Tuple[str, os.stat_result]]:
+    """The files below a root that are on a device; what other devices hold is not searched."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if status(folder, name).st_dev == device]
+        for name in names:
+            found = status(folder, name)
+            if stat.S_ISREG(found.st_mode) and found.st_dev == device:
+                yield f"{folder}/{name}"[len(str(root)) :], found
+
+
+def status(folder: str, name: str) -> os.stat_result:
+    """What is there; nothing at all if it is gone meanwhile."""
+    try:
+        return Path(folder, name).lstat()
+    except OSError:
+        return os.stat_result([0] * 10)
+
+
+def show(title: str, file: Path) -> None:
+    """One section, if its file can be read."""
+    if found := lines(file):
+        write(f"@@{title}", *found)
+
+
+def lines(file: Path) -> List[str]:
+    """A file's lines; none if it can't be read."""
+    try:
+        return file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def write(*texts: str) -> None:
+    """Print lines."""
+    sys.stdout.write("".join(f"{text}\n" for text in texts))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,178 @@
+"""What autoscalers say of themselves, and where their growth ends, on a real cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_containerpolicy.experiments.autoscaling import foresee_scaling
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
+from pytest_containerpolicy.experiments.registry import find_experiment
+from pytest_containerpolicy.model.build import build_model
+from pytest_containerpolicy.model.cluster import Autoscaler
+from pytest_containerpolicy.targets.uri import Timeouts
+from tests.live.conftest import Namespace
+from tests.live.drain_specimens import documents, requests, stateful, workload
+from tests.live.kubernetes_access import account, kubeconfig_for
+from tests.live.test_experiment_drain import laboratory, texts
+
+CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
+QUEUE = {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "5"}}
+RESOURCE = {"type": "Resource", "resource": CPU}
+EXTERNAL = {"type": "External", "external": QUEUE}
+STORAGE = "local-path.storageclass.storage.k8s.io/requests.storage"
+STATUS = "cluster-autoscaler-status"
+
+
+def autoscaler(
+    name: str, most: int = 4, metric: dict[str, Any] = RESOURCE, kind: str = "Deployment"
+) -> dict[str, Any]:
+    """An autoscaler of the workload of that name."""
+    target = {"apiVersion": "apps/v1", "kind": kind, "name": name}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": most, "metrics": [metric]}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def quota(name: str, **hard: str) -> dict[str, Any]:
+    """A ResourceQuota."""
+    metadata = {"name": name}
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": metadata,
+        "spec": {"hard": hard},
+    }
+
+
+def outlook(
+    lab: KubernetesLab, only: str = "", patience: float = 120
+) -> tuple[dict[str, str], list[str]]:
+    """What is found of a namespace's autoscalers, or of one, and what could not be looked at."""
+    model = build_model(lab.target.read(Timeouts()))
+    covers = (lambda ref: ref.name == only) if only else None
+    check = find_experiment("autoscaler_can_scale").using(lab)
+    judgement = check.judge(model, {"patience": patience}, covers)
+    return texts(judgement), judgement.gaps
+
+
+def test_where_the_growth_ends(namespace: Namespace, tmp_path: Path) -> None:
+    """Each cause is found where it is and nowhere else, and nothing was scaled or created."""
+    small = requests(cpu="1m", memory="8Mi")
+    data = stateful("data")
+    data["spec"]["template"]["spec"]["containers"][0] |= small
+    data["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = "2Mi"
+    namespace.apply(
+        quota("volumes", **{STORAGE: "6Mi"}),
+        *(workload("fine", container=small), autoscaler("fine")),
+        *(workload("blind", container=small), autoscaler("blind", metric=EXTERNAL)),
+        *(workload("off", 0, container=small), autoscaler("off")),
+        *(workload("big", container=requests(cpu="1m", memory="13Gi")), autoscaler("big")),
+        *(data, autoscaler("data", kind="StatefulSet")),
+        autoscaler("gone"),
+    )
+    namespace.kubectl("rollout", "status", "statefulset/data", "--timeout=90s")
+    namespace.kubectl("rollout", "status", "deployment/big", "--timeout=90s")
+    before = _uids(namespace)
+
+    with laboratory(namespace, tmp_path) as lab:
+        found, gaps = outlook(lab)
+
+    assert [] == gaps
+    assert {"blind", "big", "data", "gone"} == found.keys()
+    assert "ScalingActive is False: FailedGetExternalMetric: unable to get" in found["blind"]
+    assert "AbleToScale is False: FailedGetScale" in found["gone"]
+    assert "may scale to 4, ends at 3: nodes: too little memory (needs 13Gi" in found["big"]
+    assert f"ends at 3: quota volumes: one more makes 8Mi of 6Mi {STORAGE}" in found["data"]
+    assert before == _uids(namespace)
+    _check_node_autoscaler(namespace, tmp_path)
+
+
+def _check_node_autoscaler(namespace: Namespace, folder: Path) -> None:
+    """Where nodes are added, the room on those that there are says nothing."""
+    with _autoscaler_status(namespace, datetime.now(UTC)), laboratory(namespace, folder) as lab:
+        found, (gap,) = outlook(lab, "big")
+    assert {} == found
+    assert gap.endswith("the nodes that there are end at 3 pods; Cluster Autoscaler may add some")
+
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    with _autoscaler_status(namespace, long_ago), laboratory(namespace, folder) as lab:
+        found, gaps = outlook(lab, "big")
+    assert (["big"], []) == (list(found), gaps)
+
+
+@contextmanager
+def _autoscaler_status(namespace: Namespace, at: datetime) -> Iterator[None]:
+    system = Namespace(namespace.cluster, "kube-system")
+    status = f"time: {at:%Y-%m-%d %H:%M:%S}.1 +0000 UTC\nautoscalerStatus: Running"
+    metadata = {"name": STATUS}
+    system.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"status": status}}
+    )
+    try:
+        yield
+    finally:
+        system.kubectl("delete", "configmap", STATUS)
+
+
+def _uids(namespace: Namespace) -> set[tuple[str, str]]:
+    kinds = "pods,deployments,statefulsets,persistentvolumeclaims"
+    return {
+        (item["metadata"]["uid"], json.dumps(item["spec"])) for item in documents(namespace, kinds)
+    }
+
+
+def test_pods_that_are_refused(namespace: Namespace, tmp_path: Path) -> None:
+    """A quota, and a security standard that was tightened since, refuse more pods."""
+    small = requests(cpu="1m", memory="8Mi")
+    namespace.apply(quota("few", pods="2"), workload("web", container=small), autoscaler("web"))
+    namespace.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    restricted = "pod-security.kubernetes.io/enforce=restricted"
+    namespace.kubectl("label", "namespace", namespace.name, restricted)
+
+    with laboratory(namespace, tmp_path) as lab:
+        found, gaps = outlook(lab, patience=0)
+
+    assert [] == gaps
+    assert "may scale to 4, ends at 2: quota few: one more makes 3 of 2 pods" in found["web"]
+    assert "ends at 1: the API server refuses more: " in found["web"]
+    assert 'violates PodSecurity "restricted' in found["web"]
+
+
+def test_without_the_rights(namespace: Namespace, tmp_path: Path) -> None:
+    """Who may only read is told which rights the dry runs need."""
+    small = requests(cpu="1m", memory="8Mi")
+    namespace.apply(workload("web", container=small), autoscaler("web"))
+    namespace.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    name, reader = f"reader-{namespace.name}", f"{namespace.name}:reader"
+    token = account(namespace, "reader")
+    namespace.kubectl("create", "clusterrole", name, "--verb=get,list", "--resource=*.*")
+    try:
+        namespace.kubectl(
+            "create",
+            "clusterrolebinding",
+            name,
+            f"--clusterrole={name}",
+            f"--serviceaccount={reader}",
+        )
+        config = kubeconfig_for(namespace.cluster, tmp_path, {"token": token})
+        with laboratory(namespace, tmp_path, config) as lab:
+            (web,) = build_model(lab.target.read(Timeouts())).all(Autoscaler)
+            foreseen = foresee_scaling(web, lab, patience=0)
+    finally:
+        for kind in ("clusterrole", "clusterrolebinding"):
+            namespace.kubectl("delete", kind, name, "--ignore-not-found")
+
+    assert () == foreseen.limits
+    assert (
+        "a dry run was forbidden (403): needs patch on the target's scale",
+        "a dry run was forbidden (403): needs create on pods",
+    ) == foreseen.unknown

@@ -1,0 +1,141 @@
+"""Published ports and networks of a real engine, with and without rules that open them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.experiment_verdicts import Verdict, verdict
+from tests.testbed import Engine
+from tests.testbed.shell import run
+
+PREFIX = "apart-"
+FRONT, BACK, MUTE = f"{PREFIX}front", f"{PREFIX}back", f"{PREFIX}mute"
+LOCAL, WRONG, SPECIFIC, SILENT = 18811, 18812, 18813, 18814
+IMAGE = "testbed/distroless:1"
+
+
+@pytest.fixture(scope="module")
+def shop(testbed_engine: Engine) -> Iterator[Engine]:
+    """Containers with ports bound in every way, in networks that are apart."""
+    with ExitStack() as undo:
+        client: Any = undo.enter_context(closing(testbed_engine.client()))
+        options: dict[str, dict[str, Any]] = {
+            FRONT: {},
+            BACK: {"internal": True},
+            MUTE: {"options": {"com.docker.network.bridge.enable_icc": "false"}},
+        }
+        for name, more in options.items():
+            undo.callback(client.networks.create(name, **more).remove)
+        udp = {"UDP_PORT": "5353"}
+        specimens: dict[str, dict[str, Any]] = {
+            "local": {"ports": {"8080/tcp": ("127.0.0.1", LOCAL)}, "network": FRONT},
+            "wrong": {"ports": {"9999/tcp": ("127.0.0.1", WRONG)}, "network": FRONT},
+            "specific": {"ports": {"8080/tcp": (testbed_engine.address, SPECIFIC)}},
+            "everywhere": {
+                "ports": {"8080/tcp": None, "5353/udp": None},
+                "environment": udp,
+            },
+            "silent": {"ports": {"53/udp": ("127.0.0.1", SILENT)}},
+            "back": {"network": BACK},
+            "mute": {"network": MUTE},
+        }
+        for name, more in specimens.items():
+            made = client.containers.run(IMAGE, name=PREFIX + name, detach=True, **more)
+            undo.callback(made.remove, force=True)
+        yield testbed_engine
+
+
+def _ask(
+    engine: Engine, experiment: str, names: tuple[str, ...], folder: Path, **params: Any
+) -> Verdict:
+    """Of the first name, with all of them in the target's scope."""
+    scope = "&".join(f"workload={PREFIX}{name}" for name in names)
+    uri = f"engine+{engine.url}?{scope}"
+    return verdict(experiment, uri, PREFIX + names[0], folder, "probe", **params)
+
+
+@contextmanager
+def _rule(engine: Engine, *words: str) -> Iterator[None]:
+    """A rule of somebody's own in the engine's firewall, first in its chain."""
+    table, chain = words[:2]
+    run(*engine.inside("iptables", "-t", table, "-I", chain, *words[2:]))
+    try:
+        yield
+    finally:
+        run(*engine.inside("iptables", "-t", table, "-D", chain, *words[2:]))
+
+
+@pytest.mark.parametrize("subject", ["local", "specific", "everywhere"])
+def test_ports_where_bound(shop: Engine, subject: str, tmp_path: Path) -> None:
+    """A port that answers on the addresses that it is bound to, and on no other, is in order."""
+    found = _ask(shop, "ports_reachable", (subject,), tmp_path)
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+
+
+def test_port_of_the_host_alone(shop: Engine, tmp_path: Path) -> None:
+    """With beyond_host false a port on the loopback passes, one on all addresses does not."""
+    local = _ask(shop, "ports_reachable", ("local",), tmp_path, beyond_host=False)
+    assert ("", 1) == (local.found, local.judged)
+    everywhere = _ask(shop, "ports_reachable", ("everywhere",), tmp_path, beyond_host=False)
+    assert shop.address in everywhere.found
+
+
+def test_port_that_leads_nowhere(shop: Engine, tmp_path: Path) -> None:
+    """A published port takes connections and leads to one on which nothing listens."""
+    found = _ask(shop, "ports_reachable", ("wrong",), tmp_path)
+    expected = f"port {WRONG}/tcp leads to 9999/tcp of {PREFIX}wrong, on which nothing listens"
+    assert expected == found.found
+
+
+def test_port_that_a_rule_opens(shop: Engine, tmp_path: Path) -> None:
+    """A port of the loopback that a rule of the host opens on another address is found."""
+    with closing(shop.client()) as client:
+        settings = client.api.inspect_container(PREFIX + "local")["NetworkSettings"]
+    inside = f"{settings['Networks'][FRONT]['IPAddress']}:8080"
+    match = ["-d", shop.address, "-p", "tcp", "--dport", str(LOCAL)]
+    with _rule(shop, "nat", "OUTPUT", *match, "-j", "DNAT", "--to-destination", inside):
+        found = _ask(shop, "ports_reachable", ("local",), tmp_path)
+    assert f"port {LOCAL}/tcp answers on {shop.address}" == found.found
+
+
+def test_port_that_never_answers(shop: Engine, tmp_path: Path) -> None:
+    """A UDP port that answers nobody can't be judged."""
+    found = _ask(shop, "ports_reachable", ("silent",), tmp_path)
+    assert (0, "") == (found.judged, found.found)
+
+
+@pytest.mark.parametrize("subject", ["back", "mute"])
+def test_networks_apart(shop: Engine, subject: str, tmp_path: Path) -> None:
+    """What has its own network is not reached from others, nor, without icc, from that one."""
+    found = _ask(shop, "networks_isolated", (subject, "local"), tmp_path)
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+    assert "from its own open" in found.figures
+
+
+def test_networks_that_a_rule_joins(shop: Engine, tmp_path: Path) -> None:
+    """A rule that forwards between networks is found."""
+    with _rule(shop, "filter", "DOCKER-USER", "-j", "ACCEPT"):
+        found = _ask(shop, "networks_isolated", ("local", "everywhere"), tmp_path)
+    assert f"in network {FRONT} is reached from network bridge" in found.found, found
+
+
+def test_way_out_of_an_internal_network(shop: Engine, tmp_path: Path) -> None:
+    """An internal network has no way out; an address that the host can't reach tells nothing."""
+    own = f"{shop.address}:{SPECIFIC}"
+    found = _ask(shop, "networks_isolated", ("back", "local"), tmp_path, outside=own)
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+    found = _ask(shop, "networks_isolated", ("back", "local"), tmp_path, outside="192.0.2.1:80")
+    assert "192.0.2.1:80 is not reached from the host either" in found.gaps
+
+
+def test_no_prober(shop: Engine, tmp_path: Path) -> None:
+    """Without the prober's image nothing passes."""
+    for experiment in ("ports_reachable", "networks_isolated"):
+        found = _ask(shop, experiment, ("local", "back"), tmp_path, prober="testbed/absent:1")
+        assert (0, "") == (found.judged, found.found)
+        assert "testbed/absent:1 is not on the daemon" in found.gaps

@@ -1,0 +1,102 @@
+"""Compose projects that are really stopped and started: what waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.compose_projects import project
+from tests.live.experiment_verdicts import Verdict, verdict
+from tests.testbed import Engine
+from tests.testbed.shell import wait_until
+
+CHECK = "{test: [CMD, /server, healthcheck], interval: 1s, retries: 60}"
+DATABASE = f"""
+  db:
+    image: testbed/server:1
+    environment: {{READY_DELAY: 3}}
+    stop_grace_period: 1s
+    healthcheck: {CHECK}
+  migration:
+    image: testbed/server:1
+    command: [sleep, 1s]
+    depends_on: {{db: {{condition: service_healthy}}}}
+"""
+WEB = f"""
+  web:
+    image: testbed/server:1
+    stop_grace_period: 1s
+    restart: on-failure
+    healthcheck: {CHECK}
+    entrypoint: [sh, -c, "/server get http://db:8080/readyz && exec /server"]
+    depends_on:
+"""
+ORDERED = """      db: {condition: service_healthy}
+      migration: {condition: service_completed_successfully}
+"""
+HASTY = """      db: {condition: service_started}
+"""
+Ask = Callable[..., Verdict]
+
+
+@pytest.fixture
+def brought_up(testbed_engine: Engine, tmp_path: Path) -> Iterator[Callable[[str], Ask]]:
+    """Brings up a project with these conditions, and asks the experiment of its service web."""
+    file = tmp_path / "compose.yaml"
+    with project(testbed_engine, file) as running, closing(testbed_engine.client()) as client:
+
+        def states() -> dict[str, str]:
+            label = f"com.docker.compose.project={running.name}"
+            found = client.containers.list(all=True, filters={"label": label})
+            return {str(one.id): one.attrs["State"]["Status"] for one in found}
+
+        def is_well() -> bool:
+            label = f"com.docker.compose.project={running.name}"
+            filters: dict[str, Any] = {"label": label, "health": "healthy"}
+            return len(client.containers.list(filters=filters)) == 2
+
+        def bring_up(conditions: str) -> Ask:
+            file.write_text(f"services:{DATABASE}{WEB}{conditions}")
+            running.compose("up", "-d")
+            wait_until("db and web are healthy", is_well, 60)
+            before = states()
+
+            def ask(**params: object) -> Verdict:
+                uri = f"compose://{running.name}?host={testbed_engine.url}"
+                found = verdict("start_order_holds", uri, "web", tmp_path, **params)  # type: ignore[arg-type]
+                assert before == states()
+                return found
+
+            return ask
+
+        yield bring_up
+
+
+def test_order_holds(brought_up: Callable[[str], Ask]) -> None:
+    """A service that waits for a healthy database, and the end of a migration, starts once."""
+    found = brought_up(ORDERED)()
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+    order = [line.split(":")[0].strip() for line in found.figures.splitlines()[1:]]
+    assert ["db", "migration", "web"] == order
+
+
+def test_order_is_left_to_chance(brought_up: Callable[[str], Ask]) -> None:
+    """A service that starts when its database merely runs ends at first, and is found."""
+    found = brought_up(HASTY)()
+    assert found.found.endswith("after its start with exit code 1"), found
+
+
+def test_project_is_left_alone(brought_up: Callable[[str], Ask], tmp_path: Path) -> None:
+    """Below the level, or without its files, a project is not stopped."""
+    ask = brought_up(HASTY)
+    assert "needs --cp-level=disrupt" in ask(level="probe").gaps
+    file = tmp_path / "compose.yaml"
+    content = file.read_text()
+    file.unlink()
+    gaps = ask().gaps
+    file.write_text(content)
+    assert "is not on this machine" in gaps
