@@ -161,7 +161,8 @@ def make_run(config: pytest.Config, settings: Settings) -> Run:
     targets = () if asks_nothing else parse_targets(settings.targets)
     worker_input = getattr(config, "workerinput", {})
     shared = worker_input.get(_SHARED)
-    require_scope(asked, targets)
+    if settings.level == "disrupt":
+        require_scope(asked, targets)
     readings = Readings(targets, timeouts_of(settings), Path(shared) if shared else None)
     watcher = Watcher(config)
     laboratories = Laboratories(settings, readings, watcher.write)

@@ -21,6 +21,7 @@ _MODULES = (
     "resources",
     "resources_fit",
     "upgrades",
+    "upgrades_compose",
     "upgrades_eviction",
     "upgrades_rollout",
     "upgrades_spread",

@@ -139,25 +139,6 @@ def leads_only_to_ready_pods(service: Service) -> Iterator[Violation]:
         )
 
 
-def is_recreated(workload: Workload) -> bool:
-    """Whether a new version replaces its running copies, and there are any."""
-    return not workload.runs_to_completion and workload.replicas != 0
-
-
-@check(applies=is_recreated)
-def starts_before_it_stops(workload: Workload) -> Iterator[Violation]:
-    """Nobody beyond its project reaches what `docker compose up` stops before it starts anew.
-
-    https://docs.docker.com/reference/cli/docker/compose/up/
-    """
-    if workload.is_served:
-        yield Violation(
-            found="recreated: its containers stop before the next ones start",
-            wanted="a copy that serves meanwhile",
-            why="its published ports refuse connections until the next container listens",
-        )
-
-
 def is_kept_up(workload: Workload) -> bool:
     """Whether clients count on its being there; a pod that they reach is not meant to end."""
     ends = workload.runs_to_completion and workload.kind != "Pod"

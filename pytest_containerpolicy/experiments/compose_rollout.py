@@ -2,38 +2,67 @@
 
 `recreate` is `docker compose up --force-recreate`: the old containers stop before the new ones
 start. `scale` starts as many again beside them, waits until these are well, and then removes the
-old ones; it needs neither a fixed name nor a fixed port.
+old ones. Docker's DNS names a container until its process has ended: one that takes no requests
+after SIGTERM still gets some.
 https://docs.docker.com/reference/cli/docker/compose/up/
 """
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 from typing import Any, Literal
 
 from pytest_containerpolicy.errors import CannotLook
-from pytest_containerpolicy.experiments.compose_cli import ComposeCli, compose_of
+from pytest_containerpolicy.experiments.compose_cli import compose_of
 from pytest_containerpolicy.experiments.docker_instances import is_ready
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
 from pytest_containerpolicy.experiments.lab import undo
 from pytest_containerpolicy.experiments.replacement import Replacement, Stop
+from pytest_containerpolicy.experiments.stops import KILLED
 from pytest_containerpolicy.model.workload import Workload
 
 Method = Literal["recreate", "scale"]
 _PATIENCE = 300.0
+_BACK_SECONDS = 120.0
 _POLL = 0.1
-KILLED = 137
-_SERVICE, _PROJECT = "com.docker.compose.service", "com.docker.compose.project"
+# What Docker gives a container that says nothing of it.
+_GRACE = 10
 
 
-def require_restartable(lab: DockerLab, workload: Workload) -> None:
+def require_restartable(lab: DockerLab, workload: Workload, method: Method = "recreate") -> None:
     """Raise `CannotLook` unless Compose would only replace what runs, and that is well."""
     containers = lab.containers(workload)
-    unwell = [c["Name"].removeprefix("/") for c in containers if not is_ready(c)]
+    unwell = [_name(c) for c in containers if not is_ready(c)]
     if unwell or not containers:
         raise CannotLook(f"{workload.ref}: {', '.join(unwell) or 'none of it'} is not well")
+    if method == "scale":
+        _require_room(workload, containers)
     compose_of(lab, workload).require_unchanged(workload.name, len(containers))
+
+
+def _require_room(workload: Workload, containers: Sequence[Document]) -> None:
+    """Raise `CannotLook` unless there can be new containers beside the old ones."""
+    found = [reason for container in containers for reason in _obstacles(container)]
+    if workload.fixed_name:
+        found.append(f"container_name {workload.fixed_name}")
+    if found:
+        raise CannotLook(
+            f"{workload.ref} can't run twice: {', '.join(dict.fromkeys(found))} is for one"
+            " container at a time: use method recreate"
+        )
+
+
+def _obstacles(container: Document) -> Iterator[str]:
+    for bindings in (container["HostConfig"].get("PortBindings") or {}).values():
+        for binding in bindings or ():
+            # Empty and 0 are any free port, 8080-8090 one of those.
+            if binding.get("HostPort", "").strip("0").isdigit():
+                yield f"port {binding['HostPort']} of the host"
+    for mount in container.get("Mounts") or ():
+        if mount["Type"] in ("volume", "bind") and mount["RW"]:
+            yield f"what it writes to {mount['Destination']}"
 
 
 def restart(
@@ -46,69 +75,103 @@ def restart(
     """Replace all containers of a service and wait until the new ones are well.
 
     It ends, not completed, when they are not within `deadline` seconds (0: 300). Raises
-    `CannotLook` if Compose can't be run or does not do it.
+    `CannotLook` if Compose can't be run or does not do it, or if somebody interferes.
     """
-    require_restartable(lab, workload)
+    require_restartable(lab, workload, method)
     old = lab.containers(workload)
-    compose = compose_of(lab, workload)
-    patience = deadline or _PATIENCE
-    begun, since = time.monotonic(), time.time() - 1
-    names = sorted(container["Name"].removeprefix("/") for container in old)
-    arguments = {"project": compose.project.name, "service": workload.name}
-    former = sorted(container["Id"] for container in old)
-    what = f"{workload.ref} may not have its {len(old)} containers ({', '.join(names)})"
-    with (
-        lab.undoing(service_runs, what, **arguments, count=len(old), old=former),
-        _watched(lab, workload) as counts,
-    ):
+    run = _Run(lab, workload, old, deadline or _PATIENCE, method)
+    since = time.time() - 1
+    with run.restored(), _watched(lab, workload) as counts:
         mark(method)
-        if method == "scale":
-            _scale(lab, compose, workload, old, patience)
-        else:
-            compose.up(workload.name, len(old), "--force-recreate", seconds=patience)
-        completed = _are_well(lab, workload, old, patience - (time.monotonic() - begun))
+        completed = run.replace()
         mark("complete" if completed else "gave up")
+        run.require_undisturbed(completed)
+        reasons = () if completed else tuple(_reasons(lab, workload))
     return Replacement(
-        seconds=time.monotonic() - begun,
-        copies=len(old),
+        seconds=run.seconds,
+        copies=run.gone(),
         completed=completed,
         stops=tuple(_stops(lab, workload, old, since)),
         fewest_ready=min(counts.ready, default=None),
         without_ready=counts.without_ready,
-        reasons=() if completed else tuple(_reasons(lab, workload)),
+        reasons=reasons,
     )
 
 
-def _scale(
-    lab: DockerLab, compose: ComposeCli, workload: Workload, old: Sequence[Document], seconds: float
-) -> None:
-    compose.up(workload.name, 2 * len(old), "--no-recreate", seconds=seconds)
-    if not _are_well(lab, workload, (), seconds, count=2 * len(old)):
-        return
-    for container in old:
-        with daemon_errors(f"removal of container {container['Name']}"):
-            lab.client.api.stop(container["Id"], timeout=int(workload.grace_period))
-            lab.client.api.remove_container(container["Id"])
+class _Run:
+    """One replacement under way."""
 
+    def __init__(
+        self,
+        lab: DockerLab,
+        workload: Workload,
+        old: Sequence[Document],
+        patience: float,
+        method: Method,
+    ) -> None:
+        self._lab, self._workload, self._compose = lab, workload, compose_of(lab, workload)
+        self._old, self._patience, self._method = old, patience, method
+        self._former = {container["Id"] for container in old}
+        self._begun = time.monotonic()
+        self.seconds = 0.0
 
-def _are_well(
-    lab: DockerLab,
-    workload: Workload,
-    old: Collection[Document],
-    seconds: float,
-    count: int = 0,
-) -> bool:
-    """Whether enough containers are well within the time, none of the old ones among them."""
-    former = {container["Id"] for container in old}
-    deadline = time.monotonic() + max(seconds, 0)
-    while True:
-        found = lab.containers(workload)
-        new = [c for c in found if c["Id"] not in former]
-        if len(new) >= (count or len(old)) and all(map(is_ready, new)):
-            return True
-        if time.monotonic() > deadline:
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """After the block the service has its containers, come what may."""
+        project, service = self._compose.project.name, self._workload.name
+        rows = _rows(self._lab, project, service)
+        names = sorted(map(_name, self._old))
+        what = f"{self._workload.ref} may not have its {len(names)} containers ({', '.join(names)})"
+        with self._lab.undoing(
+            service_runs,
+            what,
+            project=project,
+            service=service,
+            count=len(self._old),
+            most=len(self._old) * (2 if self._method == "scale" else 1),
+            old=sorted(self._former),
+            spared=sorted({row["Id"] for row in rows} - self._former),
+        ):
+            yield
+
+    def replace(self) -> bool:
+        """Let Compose start the new ones; whether they are well in time and the old ones gone."""
+        count, scaled = len(self._old), self._method == "scale"
+        option = "--no-recreate" if scaled else "--force-recreate"
+        wanted = 2 * count if scaled else count
+        self._compose.up(self._workload.name, wanted, option, seconds=self._patience)
+        if not self._are_well(count):
             return False
-        time.sleep(_POLL)
+        for container in self._old if scaled else ():
+            with daemon_errors(f"removal of container {_name(container)}"):
+                _remove(self._lab, container)
+        self.seconds = time.monotonic() - self._begun
+        return True
+
+    def gone(self) -> int:
+        """How many of the old ones do not run any more."""
+        return len(self._former - {c["Id"] for c in self._lab.containers(self._workload)})
+
+    def require_undisturbed(self, completed: bool) -> None:
+        """Raise `CannotLook` if there are not as many containers as there were to be."""
+        found = len(self._lab.containers(self._workload))
+        if completed and found != len(self._old):
+            raise CannotLook(
+                f"{self._workload.ref} has {found} containers instead of {len(self._old)}:"
+                " somebody else changed it meanwhile"
+            )
+
+    def _are_well(self, count: int) -> bool:
+        """Whether so many new containers are well within the time."""
+        while True:
+            found = self._lab.containers(self._workload)
+            new = [container for container in found if container["Id"] not in self._former]
+            self.seconds = time.monotonic() - self._begun
+            if len(new) >= count and all(map(is_ready, new)):
+                return True
+            if self.seconds > self._patience:
+                return False
+            time.sleep(_POLL)
 
 
 def _reasons(lab: DockerLab, workload: Workload) -> Iterator[str]:
@@ -116,7 +179,7 @@ def _reasons(lab: DockerLab, workload: Workload) -> Iterator[str]:
         if not is_ready(container):
             state = container["State"]
             health = (state.get("Health") or {}).get("Status", "")
-            name = container["Name"].removeprefix("/")
+            name = _name(container)
             yield f"{name} is {' and '.join(filter(None, [state['Status'], health]))}"
 
 
@@ -171,31 +234,74 @@ def _stops(
         if told and died:
             seconds = (died[0]["timeNano"] - told[0]) / 1e9
             code = int(died[0]["Actor"]["Attributes"]["exitCode"])
-            name = container["Name"].removeprefix("/")
+            name = _name(container)
             killed = code == KILLED and seconds >= workload.grace_period
             yield Stop(name=name, seconds=seconds, codes={name: code}, killed=killed)
 
 
 @undo
 def service_runs(
-    lab: DockerLab, project: str, service: str, count: int, old: Sequence[str]
+    lab: DockerLab,
+    project: str,
+    service: str,
+    count: int,
+    most: int,
+    old: Collection[str],
+    spared: Collection[str],
 ) -> None:
-    """Bring a service back to as many containers as it had; surplus old ones go first."""
-    api: Any = lab.client.api
-    labels = [f"{_PROJECT}={project}", f"{_SERVICE}={service}"]
+    """Bring a service back to as many well containers as it had, and leave none beside them.
+
+    Of too many those go that are not well, then new ones; those in `spared` did not run before. A
+    service that somebody took down, or scaled to more than `most`, is left alone.
+    """
 
     def is_back() -> bool:
-        with daemon_errors(f"service {service} of project {project}"):
-            rows = api.containers(all=True, filters={"label": labels})
-            running = [row["Id"] for row in rows if row["State"] == "running"]
-            if len(running) > count:
-                surplus = [one for one in running if one in old] or running
-                api.remove_container(surplus[0], force=True)
-                return False
-            for row in rows:
-                if row["State"] in ("created", "exited") and len(running) < count:
-                    api.start(row["Id"])
-                    return False
-        return len(running) == count
+        rows = [row for row in _rows(lab, project, service) if row["Id"] not in spared]
+        found = [found for row in rows if (found := lab.inspect(row["Id"]))]
+        running = [one for one in found if one["State"]["Running"]]
+        resting = [one for one in found if not one["State"]["Running"]]
+        by_worth = partial(_worth, old=old)
+        if not found or len(running) > most:
+            return True
+        if len(running) > count:
+            _remove(lab, min(running, key=by_worth))
+        elif resting and len(running) < count:
+            lab.client.api.start(max(resting, key=by_worth)["Id"])
+        elif resting:
+            _remove(lab, resting[0])
+        else:
+            return len(running) == count and all(map(is_ready, running))
+        return False
 
-    lab.wait_for(is_back, _PATIENCE, f"service {service} to have {count} containers again")
+    with daemon_errors(f"service {service} of project {project}"):
+        lab.wait_for(is_back, _BACK_SECONDS, f"service {service} to have {count} containers again")
+
+
+def _name(container: Document) -> str:
+    return str(container["Name"]).removeprefix("/")
+
+
+def _worth(container: Document, old: Collection[str]) -> tuple[bool, bool]:
+    return is_ready(container), container["Id"] in old
+
+
+def _remove(lab: DockerLab, container: Document) -> None:
+    """Stop a container as it wants to be stopped and remove it; one that is gone is fine."""
+    from docker.errors import NotFound
+
+    grace = container["Config"].get("StopTimeout")
+    try:
+        if container["State"]["Running"]:
+            lab.client.api.stop(container["Id"], timeout=_GRACE if grace is None else grace)
+        lab.client.api.remove_container(container["Id"], v=False)
+    except NotFound:
+        return
+
+
+def _rows(lab: DockerLab, project: str, service: str) -> list[Document]:
+    """All containers of a service, running or not, but those of `compose run`."""
+    labels = ("project", project), ("service", service), ("oneoff", "False")
+    filters = {"label": [f"com.docker.compose.{key}={value}" for key, value in labels]}
+    with daemon_errors(f"service {service} of project {project}"):
+        rows: list[Document] = lab.client.api.containers(all=True, filters=filters)
+    return rows

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
 
-_DEATH_SECONDS = 15.0
+_DEATH_SECONDS = 60.0
 _POLL = 0.2
 _GIVEN_UP = 1
 # Calls what it is given when it strikes, and returns what kept it from it.
@@ -78,7 +78,7 @@ def followed(crash: Crash, kill: Kill, look: Callable[[], Sight]) -> Crash:
         begun = time.monotonic()
 
     if problem := kill(strike):
-        return _by_itself(crash, look(), before, problem)
+        return _by_itself(crash, look, before, problem)
     if not _until(lambda: _has_died(look(), before), _DEATH_SECONDS):
         raise CannotLook(f"{crash.instance}: its main process was to be killed, but runs on")
     if not _until(lambda: _is_back(look(), before), crash.within):
@@ -87,11 +87,12 @@ def followed(crash: Crash, kill: Kill, look: Callable[[], Sight]) -> Crash:
     return _watched(replace(crash, back=back), look)
 
 
-def _by_itself(crash: Crash, now: Sight, before: Sight, problem: str) -> Crash:
-    """What could not be killed may have crashed before."""
-    if now.life == before.life:
+def _by_itself(crash: Crash, look: Callable[[], Sight], before: Sight, problem: str) -> Crash:
+    """What could not be killed may have crashed before: it is started anew then."""
+    patience = 0 if look().is_ready else _DEATH_SECONDS
+    if not _until(lambda: look().life != before.life, patience):
         raise CannotLook(f"{crash.instance}: its main process could not be killed: {problem}")
-    return replace(crash, provoked=False, state=now.state)
+    return replace(crash, provoked=False, state=look().state)
 
 
 def _watched(crash: Crash, look: Callable[[], Sight]) -> Crash:

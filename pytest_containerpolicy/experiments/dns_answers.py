@@ -212,7 +212,7 @@ class _Asking:
             created = datetime.fromisoformat(document["metadata"]["creationTimestamp"])
             new = (datetime.now(UTC) - created).total_seconds() < _CACHE_SECONDS
             if spec.get("type") == "ExternalName":
-                yield name, (None, new)
+                yield name, (None, False)
             elif spec.get("clusterIP") != "None":
                 yield name, (frozenset(spec.get("clusterIPs") or [spec["clusterIP"]]), new)
             elif addresses := frozenset(e.address for e in endpoints.get(name, ())):

@@ -43,7 +43,8 @@ class Isolation(Struct, frozen=True, kw_only=True):
     """What became of asking at one door from the networks that must not reach it.
 
     `own` is the outcome from where it must be reached, which tells whether anything is there to be
-    reached at all. A network that could not be asked from has the reason in `unknown`.
+    reached at all, or why nobody could ask there. A network that could not be asked from has the
+    reason in `unknown`.
     """
 
     door: Door
@@ -109,10 +110,12 @@ def measure_isolation(workloads: Iterable[Workload], lab: Lab) -> list[Isolation
     closed = {name for name in names if _network(docker, name).get(_ICC) == "false"}
     docker.say(f"trying {len(doors)} ports from {len(names)} networks")
     outcomes, unknown = _tried(docker, doors, [*names, _HOST])
+    # Where containers of one network must not reach each other either, the host still does.
+    control = {door: _HOST if door.network in closed else door.network for door in doors}
     return [
         Isolation(
             door=door,
-            own=outcomes.get((_HOST if door.network in closed else door.network, door), ""),
+            own=outcomes.get((control[door], door)) or unknown[control[door]],
             foreign={
                 name: outcomes[name, door]
                 for name in names
@@ -198,7 +201,7 @@ def _require_control(workload: Workload, found: Sequence[Isolation]) -> None:
     if len(silent) == len(found):
         raise CannotLook(
             f"{silent[0].door} is not reached from its own network either"
-            f" ({silent[0].own or 'no prober there'}): nothing can be told"
+            f" ({silent[0].own}): nothing can be told"
         )
 
 

@@ -5,21 +5,17 @@ affinity between pods, topology spread, preemption. Preferences never keep a pod
 https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
+from pytest_containerpolicy.experiments.drain_floor import Floor, take
 from pytest_containerpolicy.experiments.drain_rules import Rules, rules_of
 from pytest_containerpolicy.model.cluster import Node
 from pytest_containerpolicy.model.quantities import human_bytes
 from pytest_containerpolicy.model.scheduling import Companions, HostPort, Pod
-from pytest_containerpolicy.model.volume import PersistentVolume
 
-# The claim's volume, None where it has none yet. Raises `CannotLook` where that is not known.
-VolumeOf = Callable[[str, str], PersistentVolume | None]
-_NONE_TAKEN: frozenset[HostPort] = frozenset()
 _ROUNDING = 1e-6
 _TRIES = 6
 
@@ -38,70 +34,6 @@ class Refusal(Struct, frozen=True, kw_only=True):
     alone: bool = False
     lacking: str = ""
     free: float = 0
-
-
-class Floor:
-    """Nodes and the pods on them at one moment.
-
-    Pods that have ended take no room, and those on their way out are about to take none.
-    """
-
-    def __init__(self, nodes: Iterable[Node], pods: Iterable[Pod], volume_of: VolumeOf) -> None:
-        self.nodes = {node.name: node for node in nodes}
-        self.volume_of = volume_of
-        self.pods_on: defaultdict[str, list[Pod]] = defaultdict(list)
-        self.guards: defaultdict[Companions, Counter[str]] = defaultdict(Counter)
-        self._in: defaultdict[str, list[Pod]] = defaultdict(list)
-        self._counts: dict[tuple[Companions, ...], Counter[str]] = {}
-        for pod in pods:
-            if pod.node in self.nodes and not pod.ended and not pod.leaving:
-                self._add(pod)
-
-    def _add(self, pod: Pod) -> None:
-        self.pods_on[pod.node].append(pod)
-        self._in[pod.namespace].append(pod)
-        for companions in pod.apart:
-            self.guards[companions][pod.node] += 1
-
-    @cached_property
-    def biggest(self) -> dict[str, float]:
-        """The most that any node has, by resource."""
-        most: dict[str, float] = {}
-        for node in self.nodes.values():
-            for name, amount in node.allocatable.items():
-                most[name] = max(amount, most.get(name, 0))
-        return most
-
-    def free(self, node: Node) -> dict[str, float]:
-        """What of a node's resources nobody has reserved."""
-        left = dict(node.allocatable)
-        for pod in self.pods_on[node.name]:
-            take(left, pod)
-        return left
-
-    def ports(self, node: str) -> set[HostPort]:
-        """The ports of a node that its pods have."""
-        return {port for pod in self.pods_on[node] for port in pod.ports}
-
-    def count(self, companions: tuple[Companions, ...]) -> Counter[str]:
-        """How many pods on each node are among all of these companions."""
-        if companions not in self._counts:
-            self._counts[companions] = Counter(
-                pod.node
-                for pod in self._candidates(companions[0].namespaces)
-                if all(term.includes(pod) for term in companions)
-            )
-        return self._counts[companions]
-
-    def _candidates(self, namespaces: frozenset[str] | None) -> Iterator[Pod]:
-        for namespace in self._in if namespaces is None else namespaces & self._in.keys():
-            yield from self._in[namespace]
-
-
-def take(left: dict[str, float], pod: Pod, times: int = 1) -> None:
-    """Reserve what a pod requests; -1 times gives it back."""
-    for name, amount in pod.requests.items():
-        left[name] = left.get(name, 0) - times * amount
 
 
 class Trial:
@@ -169,20 +101,20 @@ class Trial:
                     yield term.topology_key, node
 
     def _put(self, pod: Pod, node: str) -> str:
-        take(self._left(node), pod)
-        self._taken(node).update(pod.ports)
+        take(self._own(node), pod)
+        self._ports[node] = self._taken(node) | pod.ports
         self.placed.append((pod, node))
         return node
 
     def _left(self, node: str) -> dict[str, float]:
-        if node not in self._free:
-            self._free[node] = self.floor.free(self.floor.nodes[node])
-        return self._free[node]
+        return self._free.get(node) or self.floor.free[node]
+
+    def _own(self, node: str) -> dict[str, float]:
+        """What is left of a node, to be changed here and not on the floor."""
+        return self._free.setdefault(node, dict(self.floor.free[node]))
 
     def _taken(self, node: str) -> set[HostPort]:
-        if node not in self._ports:
-            self._ports[node] = self.floor.ports(node)
-        return self._ports[node]
+        return self._ports.get(node) or self.floor.ports[node]
 
     def _refusal(self, pod: Pod, node: Node, rules: Rules) -> Refusal | None:
         return (
@@ -217,7 +149,7 @@ class Trial:
         return None
 
     def _port_taken(self, pod: Pod, node: Node) -> Refusal | None:
-        clash = pod.clashes_with(self._taken(node.name) if pod.ports else _NONE_TAKEN)
+        clash = pod.clashes_with(self._taken(node.name)) if pod.ports else None
         if clash is None:
             return None
         return Refusal(text=f"host port {clash[2]} is taken", rule="containers", full=True)
@@ -242,7 +174,7 @@ class Trial:
 
         https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
         """
-        if not pod.preempts:
+        if not pod.preempts or pod.priority <= self.floor.lowest:
             return ""
         choices = {
             node.name: victims
@@ -253,7 +185,7 @@ class Trial:
         if not choices:
             return ""
         chosen = min(choices, key=lambda name: (choices[name][0].priority, len(choices[name])))
-        self._displace(choices[chosen], self._left(chosen))
+        self._displace(choices[chosen], self._own(chosen))
         return self._put(pod, chosen)
 
     def _victims(self, pod: Pod, node: Node) -> list[Pod]:
@@ -366,8 +298,8 @@ def rehouse(floor: Floor, node: str) -> list[Stranded]:
         left = trial.place_all(order)
         if best is None or len(left) < len(best[1]):
             best = trial, left
-        if not left:
-            return []
+        if not any(Trial(floor, node, leaving).place(pod) for pod in left):
+            break
         order = [p for p in order if p in left] + [p for p in order if p not in left]
     if best is None:
         return []

@@ -1,7 +1,7 @@
 """What a drain of each node would come to: evictions asked for by dry run, then places to go to.
 
-rehearse_drains(model, lab)             {"node-a": DrainRehearsal, ...}
-rehearse_drain(lab, "node-a")
+rehearse_drains(lab)             {"node-a": DrainRehearsal, ...}
+rehearse_drain(lab, "node-a")    just the one
 """
 
 import time
@@ -113,7 +113,7 @@ def rehearse_drain(lab: KubernetesLab, node: str) -> DrainRehearsal:
     if node not in live.floor.nodes:
         known = ", ".join(sorted(live.floor.nodes)[:5])
         raise CannotLook(f"no node {node!r}: there are {known}")
-    return rehearse(live, [node], lab).get(node) or DrainRehearsal(node=node, evicted=())
+    return rehearse(live, [node], lab).get(node, DrainRehearsal(node=node, evicted=()))
 
 
 def rehearse(

@@ -33,9 +33,13 @@ def no_oom_kills(container: Container, lab: Lab) -> Iterator[Violation]:
 
     def kills(copy: Copy) -> Iterator[Violation]:
         was_killed = _ended_by_kill(copy) or not _engine_kills(lab).isdisjoint(_ids(copy))
-        if was_killed and copy.down:
-            yield _oom_kill(container, "killed for want of memory")
-        cgroup = look_into(copy, lab).cgroup
+        try:
+            cgroup = look_into(copy, lab).cgroup
+        except CannotLook:
+            # What is killed again and again is seldom there to be looked into.
+            if was_killed:
+                yield _oom_kill(container, "killed for want of memory")
+            raise
         if count := cgroup.oom_kills:
             limit = cgroup.memory_limit
             bound = f" at a limit of {human_bytes(limit)}" if limit else ""

@@ -31,7 +31,7 @@ _IGNORED = (
     *("*.pid", "*.lock", "*.pyc", "*/.cache/*", "*/.*_history"),
 )
 # As many lines as `written.sh` prints at most, and as many files as an engine is asked about.
-_MOST_LINES, _MOST_ASKED = 2000, 200
+_MOST_LISTED, _MOST_ASKED = 2000, 200
 _DELETED = 2
 _WHY = "they are in the container's own layer, and gone with it at the next update"
 _NOTHING = Bytes(0)
@@ -84,10 +84,9 @@ def written_by(copy: Copy, lab: Lab) -> Written:
         return _by_engine(copy, lab)
     sections = dict(read(copy, lab, "written", lambda one: [_reference(one)]))
     mounts = look_into(copy, lab).mounts
-    lines = sections["files"].splitlines()
-    found = [file for file in map(_listed, lines) if file.path not in mounts]
-    is_whole = "unfinished" not in sections and len(lines) < _MOST_LINES
-    return Written(tuple(found), is_whole)
+    listed = parse_listing(sections["files"])
+    is_whole = "unfinished" not in sections and len(listed) < _MOST_LISTED
+    return Written(tuple(file for file in listed if file.path not in mounts), is_whole)
 
 
 def is_ignored(path: str, patterns: Sequence[str]) -> bool:
@@ -113,10 +112,13 @@ def _reference(copy: Copy) -> str:
     return str(copy.spec.get("terminationMessagePath") or "/dev/termination-log")
 
 
-def _listed(line: str) -> File:
-    """A line of `ls -ln`: mode, links, user, group, size, three words of time, path."""
-    words = line.split(None, 8)
-    return File(path=words[8], size=int(words[4]))
+def parse_listing(text: str) -> list[File]:
+    """The lines of `ls -ln`: mode, links, user, group, size, three words of time, path.
+
+    A last line that was cut off is left out.
+    """
+    lines = [line.split(None, 8) for line in text.splitlines()]
+    return [File(path=words[8], size=int(words[4])) for words in lines if len(words) > 8]
 
 
 def _by_engine(copy: Copy, lab: DockerLab) -> Written:

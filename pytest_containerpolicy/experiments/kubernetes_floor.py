@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
-from pytest_containerpolicy.experiments.drain_placement import Floor
+from pytest_containerpolicy.experiments.drain_floor import Floor
 from pytest_containerpolicy.experiments.kubernetes_lab import MANAGED_BY, MANAGER, KubernetesLab
 from pytest_containerpolicy.model import kubernetes_cluster as cluster
 from pytest_containerpolicy.model.kubernetes_running_pods import RunningPods

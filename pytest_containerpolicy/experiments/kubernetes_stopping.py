@@ -32,6 +32,8 @@ from pytest_containerpolicy.model.workload import Workload
 
 _BACK_SECONDS = 300.0
 _PATIENCE = 60.0
+# What a busy node needs beyond a grace period until it has told of the end.
+_NEWS_SECONDS = 120.0
 _DEFAULT_GRACE = 30
 
 
@@ -62,7 +64,7 @@ def _stop(
     lab.say(f"stopping pod {name} of {workload.ref}, which may take up to {grace:g} s")
     begun = time.monotonic()
     lab.delete(pod_path(pod), uid=uid)
-    lab.wait_for(lambda: _ended(watch, uid), grace + _PATIENCE, f"pod {name} to end")
+    lab.wait_for(lambda: _ended(watch, uid), grace + _NEWS_SECONDS, f"pod {name} to end")
     life = next(life for life in watch.lives if life.uid == uid)
     stop, request = _stop_of(life, begun, grace), held.outcome() if held else None
     lab.wait_for(

@@ -81,8 +81,8 @@ def recreate_pods(
     for pod in found[: pods if workload.kind == "StatefulSet" else 1]:
         known = frozenset(one["metadata"]["uid"] for one in lab.pods(workload))
         deletion = Deletion(workload, made, pod, known, deadline)
-        require_hands(files_of(lab, pod).hand, places)
         marker = new_marker(lab.run)
+        require_hands(files_of(lab, pod).hand, places, marker)
         left = f"marker files {marker.name} of {workload.ref} are left"
         where = trace(workload, pod, places)
         change = lab.undoing(remove_markers, left, name=marker.name, where=where)

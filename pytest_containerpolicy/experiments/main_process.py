@@ -49,7 +49,9 @@ def main() -> None:
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     libc.ptrace.restype = ctypes.c_long
     if libc.ptrace(SEIZE, pid, None, EXITKILL):
-        sys.exit(f"ptrace of process {pid}: {os.strerror(ctypes.get_errno())}")
+        reason = os.strerror(ctypes.get_errno())
+        needs = "needs CAP_SYS_PTRACE, or kernel.yama.ptrace_scope=0 on the host"
+        sys.exit(f"ptrace of process {pid}: {reason}: {needs}")
 
 
 if __name__ == "__main__":

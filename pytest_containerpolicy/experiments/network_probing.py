@@ -5,7 +5,7 @@ prober to reach something else (negative control).
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Literal, TypeVar
@@ -32,6 +32,10 @@ Outcome = Literal["as expected", "got through", "blocked", "not told"]
 _THREADS = 8
 _PAUSE_SECONDS = 1.5
 _REPEATS = 2
+# One lost packet is no policy.
+_ATTEMPTS = 2
+# A connection came about, and yet no answer of the listener's own.
+_OPENED = ("answered", "closed", "no answer", "reset")
 _PAYLOAD = "containerpolicy\n"
 
 
@@ -65,9 +69,7 @@ class Probing:
         whole = {path.source for path in self._plan.paths if path.protocol == "UDP"}
         whole |= self._plan.listeners
         pods = dict.fromkeys(
-            [path.source for path in self._plan.paths]
-            + list(self._plan.listeners)
-            + [pod for pod, _ in self._plan.self_asked]
+            [path.source for path in self._plan.paths] + list(self._plan.listeners)
         )
         opened = at_once(lambda pod: open_vantage(self._lab, pod, whole=pod in whole), pods)
         self._vantages.update(opened)
@@ -131,7 +133,7 @@ class Probing:
             if isinstance(vantage, CannotLook):
                 raise vantage
             probes = [self._probe(path, str(n)) for n, path in enumerate(by_source[pod])]
-            controls = list(self._control_probes(pod)) if first else []
+            controls = control_probes(pod, self._timeout) if first else []
             return vantage.ask(self._lab, probes + controls) if probes or controls else []
 
         for pod, answer in at_once(asked, by_source).items():
@@ -151,28 +153,16 @@ class Probing:
             self._ever_reached.add(path)
 
     def _probe(self, path: Path, number: str) -> Probe:
-        host, port, timeout = path.destination.address, path.port, self._timeout
-        match path.how:
-            case "connect":
-                return Probe(id=number, protocol="tcp", host=host, port=port, timeout=timeout)
-            case "dns":
-                return Probe(
-                    id=number, protocol="dns", host=host, port=port, name=ANY_NAME, timeout=timeout
-                )
         return Probe(
             id=number,
-            protocol="tcp" if path.protocol == "TCP" else "udp",
-            host=host,
-            port=port,
-            payload=_PAYLOAD,
-            timeout=timeout,
+            protocol="dns" if path.how == "dns" else "tcp" if path.protocol == "TCP" else "udp",
+            host=path.destination.address,
+            port=path.port,
+            name=ANY_NAME if path.how == "dns" else "",
+            payload=_PAYLOAD if path.how in ("listener", "datagram") else "",
+            timeout=self._timeout,
+            attempts=_ATTEMPTS,
         )
-
-    def _control_probes(self, pod: Pod) -> Iterator[Probe]:
-        yield from control_probes(pod, self._timeout)
-        for asked, port in self._plan.self_asked:
-            if asked is pod:
-                yield Probe(id=f"self:{port}", protocol="tcp", host=pod.address, port=port)
 
     def _reached(self, path: Path) -> bool:
         """Whether a probe's answer came from the other end."""
@@ -208,6 +198,8 @@ class Probing:
             return f"a proxy in {path.source} answers in the name of every address"
         if self._reached(path):
             return ""
+        if path.how == "listener" and self._found[path].outcome in _OPENED:
+            return f"something between {path.source} and {path.destination} answers"
         if not self._answers(path):
             return f"nothing shows that {path.destination} answers at {path.port}/{path.protocol}"
         if not self._works(vantage):
@@ -218,10 +210,7 @@ class Probing:
         """Positive control: it answers somebody."""
         if path.how == "listener":
             return path.destination in self._listeners
-        if path.answers or any(other.place == path.place for other in self._ever_reached):
-            return True
-        end = path.destination
-        return isinstance(end, Pod) and self._succeeded(end, f"self:{path.port}")
+        return path.answers or any(p.place == path.place for p in self._ever_reached)
 
     def _works(self, vantage: Vantage) -> bool:
         """Negative control: the prober reaches something, or its pod's network is known to work."""

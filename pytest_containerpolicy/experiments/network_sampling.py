@@ -60,15 +60,10 @@ class Path(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What is to be probed.
-
-    `listeners` are the pods in which something must listen, `self_asked` the ports that only their
-    own pod can show to answer.
-    """
+    """What is to be probed; `listeners` are the pods in which something must listen."""
 
     paths: tuple[Path, ...]
     listeners: frozenset[Pod]
-    self_asked: frozenset[tuple[Pod, int]]
 
 
 def make_plan(scene: Scene, probers: Iterable[Pod], samples: int) -> Plan:
@@ -84,12 +79,9 @@ class _Planner:
     """Chooses paths one by one, those first that need programs in the fewest pods of others."""
 
     def __init__(self, scene: Scene, probers: tuple[Pod, ...]) -> None:
-        self._probers = frozenset(probers)
         self._inhabited = set(probers)
         self._chosen: dict[Path, None] = {}
-        self._self_asked: set[tuple[Pod, int]] = set()
         self._candidates = list(_candidates(scene, probers))
-        self._owned = frozenset((*scene.pods, *probers))
         self._by_goal: defaultdict[Goal, list[Path]] = defaultdict(list)
         for path in self._candidates:
             for goal in _goals(path):
@@ -114,16 +106,16 @@ class _Planner:
     def add_controls(self) -> None:
         """For each denied path something that shows its port to answer, or silence is no proof."""
         shown = {path.place for path in self._chosen if not path.denied}
+        by_place: defaultdict[tuple[End, int, str], list[Path]] = defaultdict(list)
+        for path in self._candidates:
+            if not path.denied:
+                by_place[path.place].append(path)
         for path in list(self._chosen):
-            if not path.denied or path.answers or path.how == "listener" or path.place in shown:
-                continue
-            shown.add(path.place)
-            allowed = [p for p in self._candidates if p.place == path.place and not p.denied]
-            if allowed:
-                self._choose(min(allowed, key=self._cost))
-            elif isinstance(path.destination, Pod) and path.destination in self._owned:
-                self._inhabited.add(path.destination)
-                self._self_asked.add((path.destination, path.port))
+            proves_itself = not path.denied or path.answers or path.how == "listener"
+            if not proves_itself and path.place not in shown and by_place[path.place]:
+                shown.add(path.place)
+                # At worst it is the pod itself that asks: nothing is between the two.
+                self._choose(min(by_place[path.place], key=self._cost))
 
     def plan(self) -> Plan:
         return Plan(
@@ -133,7 +125,6 @@ class _Planner:
                 for path in self._chosen
                 if path.how == "listener" and isinstance(path.destination, Pod)
             ),
-            self_asked=frozenset(self._self_asked),
         )
 
     def _choose(self, path: Path) -> None:

@@ -91,6 +91,12 @@ def current_versions(lab: KubernetesLab, scene: Scene) -> frozenset[tuple[str, s
     return versions(found for name in scene.namespaces for found in _policy_documents(lab, name))
 
 
+def lasting_pods(lab: KubernetesLab, namespaces: Iterable[str]) -> frozenset[str]:
+    """The uids of the pods that are ready and stay."""
+    documents = [pod for name in namespaces for pod in lab.items(f"/api/v1/namespaces/{name}/pods")]
+    return frozenset(pod["metadata"]["uid"] for pod in documents if is_ready(pod))
+
+
 def versions(documents: Iterable[Document]) -> frozenset[tuple[str, str, int]]:
     """Which policies there are, and the generation of each."""
     metadata = [document["metadata"] for document in documents]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
@@ -14,6 +15,7 @@ from pytest_containerpolicy.experiments.network_sampling import doubt, make_plan
 from pytest_containerpolicy.experiments.network_scene import (
     Scene,
     current_versions,
+    lasting_pods,
     own_pod,
     read_scene,
 )
@@ -26,13 +28,33 @@ _SHOWN = 3
 
 
 class NetworkTruth(Struct, frozen=True, kw_only=True):
-    """What became of a sample of all paths between pods; `gaps` say what was left out and why."""
+    """What became of a sample of all paths between pods; `gaps` say what was left out and why.
+
+    True if denied paths were blocked, and nothing came out otherwise than policies say.
+    """
 
     paths: tuple[Probed, ...]
     pods: int
     sources: int
     seconds: float
     gaps: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._blocked_rightly) and not self.leaks and not self.blocked
+
+    @property
+    def leaks(self) -> list[Probed]:
+        """What got through although it is denied."""
+        return [one for one in self.paths if one.outcome == "got through"]
+
+    @property
+    def blocked(self) -> list[Probed]:
+        """What policies allow and did not get through."""
+        return [one for one in self.paths if one.outcome == "blocked" and _basis(one)]
+
+    @property
+    def _blocked_rightly(self) -> list[Probed]:
+        return [one for one in self.paths if one.path.denied and one.outcome == "as expected"]
 
     def of(self, policy: NetworkPolicy) -> list[Probed]:
         """The paths in which a policy has a say."""
@@ -41,8 +63,7 @@ class NetworkTruth(Struct, frozen=True, kw_only=True):
     @property
     def inert(self) -> bool:
         """Whether not a single denied path was blocked."""
-        told = [one for one in self.paths if one.path.denied and one.outcome != "not told"]
-        return bool(told) and all(one.outcome == "got through" for one in told)
+        return bool(self.leaks) and not self._blocked_rightly
 
     def __str__(self) -> str:
         judged = [one for one in self.paths if one.path.expectation.basis]
@@ -53,6 +74,7 @@ class NetworkTruth(Struct, frozen=True, kw_only=True):
             f"  denied   {len(denied)}: {_counts(denied)}",
             f"  allowed  {len(allowed)}: {_counts(allowed)}",
         ]
+        lines += [f"  {one}" for one in (*self.leaks, *self.blocked)[:_SHOWN]]
         reasons = dict.fromkeys(one.reason for one in judged if one.reason)
         return "\n".join([*lines, *(f"  not told: {text}" for text in (*reasons, *self.gaps))])
 
@@ -76,8 +98,9 @@ def measure_network(
         probing = Probing(lab, plan, timeout)
         paths = probing.run()
         _require_unchanged(lab, scene)
+        lasting = lasting_pods(lab, {pod.namespace for one in paths for pod in _pods(one)})
     return NetworkTruth(
-        paths=tuple(paths),
+        paths=tuple(_without_replaced(paths, lasting)),
         pods=len(scene.pods) + len(probers),
         sources=len(probing.inhabited),
         seconds=time.monotonic() - begun,
@@ -129,6 +152,21 @@ def _require_unchanged(lab: KubernetesLab, scene: Scene) -> None:
         raise CannotLook(
             "network policies were changed while they were probed: judge again when that is over"
         )
+
+
+def _without_replaced(paths: list[Probed], lasting: frozenset[str]) -> Iterator[Probed]:
+    """The paths; silence of a pod that is gone or not ready any more tells nothing."""
+    for one in paths:
+        gone = [pod for pod in _pods(one) if pod.uid not in lasting]
+        if gone and one.outcome != "got through":
+            reason = f"pod {gone[0]} was replaced or became unready meanwhile"
+            yield replace(one, outcome="not told", reason=reason)
+        else:
+            yield one
+
+
+def _pods(one: Probed) -> list[Pod]:
+    return [end for end in (one.path.source, one.path.destination) if isinstance(end, Pod)]
 
 
 def _leaks(policy: NetworkPolicy, truth: NetworkTruth) -> Iterator[Violation]:

@@ -1,6 +1,7 @@
 """A start of a whole Compose project, by what the daemon's events tell of it."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, field
@@ -54,8 +55,6 @@ class ProjectStart(Struct, frozen=True, kw_only=True):
 
 def daemon_time(lab: DockerLab) -> str:
     """The daemon's clock, as its events API takes it: seconds, a dot and nanoseconds."""
-    from datetime import datetime
-
     with daemon_errors("info"):
         text = str(lab.client.api.info()["SystemTime"])
     seconds = datetime.fromisoformat(text).replace(microsecond=0).timestamp()

@@ -86,12 +86,18 @@ class Policies:
 
     def __init__(self, policies: Iterable[NetworkPolicy], namespaces: Iterable[str]) -> None:
         self._known = frozenset(namespaces)
+        self._isolating: dict[tuple[Pod, Direction], list[NetworkPolicy]] = {}
         self._by_namespace: defaultdict[str, list[NetworkPolicy]] = defaultdict(list)
         for policy in policies:
             self._by_namespace[policy.ref.namespace].append(policy)
 
     def isolating(self, pod: Pod, direction: Direction) -> list[NetworkPolicy]:
         """The policies that isolate a pod in one direction."""
+        if (pod, direction) not in self._isolating:
+            self._isolating[pod, direction] = self._find_isolating(pod, direction)
+        return self._isolating[pod, direction]
+
+    def _find_isolating(self, pod: Pod, direction: Direction) -> list[NetworkPolicy]:
         return [
             policy
             for policy in self._by_namespace[pod.namespace]

@@ -90,25 +90,28 @@ def measure_rollout(
     path: str = "",
     settle: float = SETTLE,
     deadline: float = 0,
+    method: compose_rollout.Method = "recreate",
     budget: Budget = _NOTHING,
 ) -> Rollout:
     """Restart a workload's rollout under traffic, `rate` requests per second, and see what happens.
 
     It counts as stuck, and is taken back, when nothing moves for `deadline` seconds (0: as the
     workload or its platform has it). Traffic goes on for `settle` seconds after its end, as the
-    last to hear of it is no copy but a client. Raises `CannotLook` if it could not be carried out,
+    last to hear of it is no copy but a client. `method` is for Compose, where nothing else says how
+    a service is updated. Raises `CannotLook` if it could not be carried out,
     or if it does not show whether clients notice more than `budget`.
     """
     platform = _PLATFORMS.get(lab.platform)
     if platform is None:
         raise CannotLook(f"{workload.ref}: nothing rolls out a container of {lab.platform}")
+    how = {"method": method} if lab.platform == "compose" else {}
     with lab.claim(workload):
-        platform.require_restartable(lab, workload)
+        platform.require_restartable(lab, workload, **how)
         with (
             viewpoint_of(workload, lab, url=url, vantage=vantage) as viewpoint,
             traffic_from(viewpoint, workload, lab, rate=rate, path=path) as traffic,
         ):
-            replacement = platform.restart(lab, workload, traffic.mark, deadline)
+            replacement = platform.restart(lab, workload, traffic.mark, deadline, **how)
             time.sleep(settle)
             measurement = traffic.stop()
         caveats = caveats_of(viewpoint, workload, traffic.plan.url, path)
@@ -126,8 +129,15 @@ def measure_rollout(
 
 def can_be_rolled_out(workload: Workload, lab: Lab | None = None) -> bool:
     """Whether its rollout can be measured: it is rolled out, and there is where to ask it."""
-    served = workload.is_served or bool(lab and lab.url_of(workload))
+    served = workload.is_served or is_asked_by_name(workload) or bool(lab and lab.url_of(workload))
     return is_rolled_out(workload) and served
+
+
+def is_asked_by_name(workload: Workload) -> bool:
+    """Whether others in a network of Docker's reach it by its name, at a port that it declares."""
+    ports = (port for container in workload.main_containers for port in container.ports)
+    in_network = workload.platform in ("compose", "swarm") and bool(workload.networks)
+    return in_network and any(port.protocol == "TCP" for port in ports)
 
 
 @experiment("disrupt", "restarts its rollout under traffic", applies=can_be_rolled_out)
@@ -141,6 +151,7 @@ def no_downtime(
     path: str = "",
     settle: float = SETTLE,
     deadline: float = 0,
+    method: compose_rollout.Method = "recreate",
 ) -> Iterator[Violation]:
     """A rollout comes to its end, and clients notice no more of it than the budget allows."""
     budget = Budget(failed, longest_gap_ms)
@@ -152,6 +163,7 @@ def no_downtime(
         path=path,
         settle=settle,
         deadline=deadline,
+        method=method,
         budget=budget,
     )
     if not rollout.completed:

@@ -15,6 +15,7 @@ from pytest_containerpolicy.model.workload import Workload
 Seen = Replacement | BadRevision
 # Until every node knows that a pod is gone; a preStop hook of that length bridges it.
 _BRIDGE_SECONDS = 5.0
+_NOBODY_THERE = ("refused", "timeout", "unreachable", "reset", "closed")
 _WIDTH, _INDENT = 76, "  "
 
 
@@ -60,7 +61,7 @@ def causes_of(workload: Workload, replacement: Seen, measurement: Measurement) -
 
 def _causes(workload: Workload, replacement: Seen, measurement: Measurement) -> Iterator[Cause]:
     words = _WORDS[workload.platform]
-    lost = any(not name.isdigit() for name in measurement.failures)
+    lost = any(name in _NOBODY_THERE for name in measurement.failures)
     told = any(name.isdigit() for name in measurement.failures)
     if replacement.without_ready:
         yield _all_away(workload, replacement, words)
@@ -71,9 +72,8 @@ def _causes(workload: Workload, replacement: Seen, measurement: Measurement) -> 
             f"give container {ungated[0].name} a {words.gate}",
             field_path(ungated[0], "gate"),
         )
-    early = [stop for stop in replacement.stops if stop.seconds < _BRIDGE_SECONDS]
-    if lost and early:
-        yield _gone_too_early(workload, early, words)
+    if lost and replacement.stops and not replacement.without_ready:
+        yield _gone_too_early(workload, replacement.stops, words)
     if told and not ungated and not lost:
         yield Cause(
             f"{words.copies} answer with {_statuses(measurement)} while they count as ready",
@@ -106,16 +106,18 @@ def _all_away(workload: Workload, replacement: Seen, words: _Words) -> Cause:
     )
 
 
-def _gone_too_early(workload: Workload, early: list[Stop], words: _Words) -> Cause:
+def _gone_too_early(workload: Workload, stops: tuple[Stop, ...], words: _Words) -> Cause:
     container = next(iter(_serving(workload)))
-    stop = min(early, key=lambda stop: stop.seconds)
+    stop = min(stops, key=lambda stop: stop.seconds)
     if workload.platform != "kubernetes":
         text = f"{words.copies} end while requests still come to them ({stop})"
         return Cause(text, words.delay, field_path(container, "stop_signal"))
-    if container.pre_stop is None:
+    if container.pre_stop:
+        how = f"the preStop hook and the process are over too soon ({stop})"
+    elif stop.seconds < _BRIDGE_SECONDS:
         how = f"no preStop, the process exits on SIGTERM ({stop})"
     else:
-        how = f"the preStop hook and the process are over too soon ({stop})"
+        how = f"no preStop, the process takes no more connections after SIGTERM ({stop})"
     return Cause(
         f"pods were gone before the endpoints knew: {how}",
         words.delay,

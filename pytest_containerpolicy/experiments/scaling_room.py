@@ -6,12 +6,8 @@ from itertools import count, islice
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pytest_containerpolicy.experiments.drain_placement import (
-    Floor,
-    Stranded,
-    Trial,
-    amount_text,
-)
+from pytest_containerpolicy.experiments.drain_floor import Floor
+from pytest_containerpolicy.experiments.drain_placement import Stranded, Trial, amount_text
 from pytest_containerpolicy.experiments.kubernetes_lab import Document
 from pytest_containerpolicy.experiments.quotas import amounts_of, counts, usage_of
 from pytest_containerpolicy.model.quantities import whole_bytes

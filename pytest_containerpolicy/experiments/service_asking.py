@@ -108,7 +108,9 @@ class Asking:
     def _probe(self, place: Place, number: str) -> Probe:
         host, port, timeout = place.host, place.port, self._timeout
         if place.kind == "name":
-            return Probe(id=number, protocol="dns", name=place.name, timeout=2 * timeout)
+            # What an ExternalName stands for is absolute: no search domain helps.
+            name = f"{place.name.rstrip('.')}."
+            return Probe(id=number, protocol="dns", name=name, timeout=2 * timeout)
         if not _is_datagram(place):
             return Probe(id=number, protocol="tcp", host=host, port=port, timeout=timeout)
         if place.is_dns:

@@ -33,11 +33,10 @@ def undone(
     return found
 
 
-def require_hands(hand_of: HandOf, places: Sequence[Place]) -> None:
+def require_hands(hand_of: HandOf, places: Sequence[Place], marker: Marker) -> None:
     """Raise `CannotLook` if what is expected to be kept is out of reach: nothing is written yet."""
-    for place in places:
-        if place.expected:
-            hand_of(place.container)
+    for place in {place.container: place for place in places if place.expected}.values():
+        hand_of(place.container).read(place.path, marker)
 
 
 def plant(hand_of: HandOf, places: Sequence[Place], marker: Marker) -> tuple[Place, ...]:

@@ -64,7 +64,8 @@ def plan_drain(lab: DockerLab, workload: Workload, node: str = "") -> DrainPlan:
             " another manager in the target's URI"
         )
     plan = DrainPlan(names[chosen], chosen, _stranded(workload, names[chosen]))
-    _require_named(lab, plan)
+    if not plan.stranded:
+        _require_named(lab, plan)
     return plan
 
 

@@ -57,7 +57,7 @@ def rehearse(
         old = frozenset(watch.up)
         update(lab, service, spec)
         mark("a program that does not exist")
-        trial = _Trial(lab, workload, watch, service["Spec"])
+        trial = _Trial(lab, workload, watch, service["Spec"], spec)
         state = trial.decision()
         mark(state.replace("_", " "))
         trial.hold(seconds, len(old) if state == "rollback_completed" else None)
@@ -83,11 +83,15 @@ class _Trial:
     """A bad version under way."""
 
     def __init__(
-        self, lab: DockerLab, workload: Workload, watch: TaskWatch, before: Document
+        self,
+        lab: DockerLab,
+        workload: Workload,
+        watch: TaskWatch,
+        before: Document,
+        made: Document,
     ) -> None:
         self._lab, self._workload, self._watch = lab, workload, watch
-        self._before = before
-        self._made = service_of(lab, workload)["Spec"]
+        self._before, self._made = before, made
 
     def decision(self) -> str:
         """What Swarm makes of the update."""

@@ -55,7 +55,7 @@ def restart(
         old = frozenset(watch.up)
         update(lab, service, spec)
         mark("update")
-        followed = _follow(lab, workload, watch, old, service["Spec"], deadline or _PATIENCE)
+        followed = _follow(lab, workload, watch, old, service["Spec"], spec, deadline or _PATIENCE)
         mark("complete" if followed.completed else "gave up")
         if not followed.completed:
             _give_up(lab, workload, forced)
@@ -83,10 +83,10 @@ def _follow(
     watch: TaskWatch,
     old: Collection[str],
     before: Document,
+    made: Document,
     deadline: float,
 ) -> Replacement:
     begun = moved = time.monotonic()
-    made = service_of(lab, workload)["Spec"]
     patience, seen = deadline + waits_of(workload), ""
     while True:
         watch.look()

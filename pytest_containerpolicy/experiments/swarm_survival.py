@@ -76,8 +76,8 @@ def recreate_task(
     """
     service = require_settled(lab, workload)
     replaced = _choose(lab, workload, deadline)
-    require_hands(_hands(lab, replaced.container["Id"]), places)
     marker = new_marker(lab.run)
+    require_hands(_hands(lab, replaced.container["Id"]), places, marker)
     spots = spots_of(replaced.container, places)
     labels = [f"com.docker.swarm.service.name={workload.name}"]
     left = f"marker files {marker.name} of {workload.ref} are left"

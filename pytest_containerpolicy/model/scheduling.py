@@ -1,6 +1,7 @@
 """Running pods as the scheduler sees them: what each needs, and beside whom it may run."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
@@ -76,7 +77,7 @@ class Pod(Struct, eq=False, kw_only=True):
         """Whether a drain of its node would evict it."""
         return not (self.stays or self.ended or self.leaving)
 
-    def clashes_with(self, taken: "frozenset[HostPort] | set[HostPort]") -> HostPort | None:
+    def clashes_with(self, taken: AbstractSet[HostPort]) -> HostPort | None:
         """The port of the host that it wants and that is taken, if any."""
         for protocol, address, number in self.ports:
             for other in taken:

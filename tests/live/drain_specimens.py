@@ -108,10 +108,14 @@ def specimens() -> Iterator[dict[str, Any]]:
     yield workload("port", 3, container={"ports": [{"containerPort": 80, "hostPort": 18481}]})
     yield stateful("local")
     yield workload("big", 3, container=requests(memory="13Gi"))
-    low = _on_nodes(HOSTNAME, "node1", "node3") | _pods("podAntiAffinity", "low")
-    yield workload("low", 2, container=requests(memory="9Gi"), affinity=low)
     template = workload("bare")["spec"]["template"]
     yield {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "bare"}}
+
+
+def low() -> dict[str, Any]:
+    """A workload whose pods have to make way first: they are the youngest beside `big`."""
+    affinity = _on_nodes(HOSTNAME, "node1", "node3") | _pods("podAntiAffinity", "low")
+    return workload("low", 2, container=requests(memory="9Gi"), affinity=affinity)
 
 
 def urgent() -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _spread(app: str, **more: Any) -> dict[str, Any]:
 def deployed(namespace: Namespace) -> Iterator[None]:
     """All specimens, ready."""
     try:
-        for documents_ in (list(specimens()), [urgent()]):
+        for documents_ in (list(specimens()), [low()], [urgent()]):
             namespace.apply(*documents_)
             for one in documents_:
                 if one["apiVersion"] == "apps/v1":

@@ -24,8 +24,8 @@ DELAY = {"preStop": {"sleep": {"seconds": 5}}}
 def served(name: str, kind: str = "Deployment", **settings: Any) -> list[dict[str, Any]]:
     """A workload and its Service.
 
-    `env`, `lifecycle`, `readiness` and `ports` are its container's, `grace` its pod's, the others
-    its spec's.
+    `env`, `lifecycle` and `readiness` are its container's, `affinity` and `grace` its pod's, the
+    others its spec's.
     """
     labels = {"app": name}
     spec: dict[str, Any] = {"selector": {"matchLabels": labels}, **settings}
@@ -36,11 +36,12 @@ def served(name: str, kind: str = "Deployment", **settings: Any) -> list[dict[st
         "env": env,
         "readinessProbe": spec.pop("readiness", READY),
         "lifecycle": spec.pop("lifecycle", None),
-        "ports": spec.pop("ports", [{"containerPort": 8080}]),
+        "ports": [{"containerPort": 8080}],
         # A pod that asks for no CPU gets none while others measure: it would look unavailable.
         "resources": {"requests": {"cpu": "50m"}},
     }
-    pod = {"terminationGracePeriodSeconds": spec.pop("grace", 10), "containers": [container]}
+    pod: dict[str, Any] = {"affinity": spec.pop("affinity", None), "containers": [container]}
+    pod["terminationGracePeriodSeconds"] = spec.pop("grace", 10)
     spec["template"] = {"metadata": {"labels": labels}, "spec": pod}
     if kind != "DaemonSet":
         spec.setdefault("replicas", 2)

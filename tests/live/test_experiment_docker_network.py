@@ -70,6 +70,13 @@ def _rule(engine: Engine, *words: str) -> Iterator[None]:
         run(*engine.inside("iptables", "-t", table, "-D", chain, *words[2:]))
 
 
+def _address(engine: Engine, name: str) -> str:
+    """Where a container is in the network in front."""
+    with closing(engine.client()) as client:
+        settings = client.api.inspect_container(PREFIX + name)["NetworkSettings"]
+    return str(settings["Networks"][FRONT]["IPAddress"])
+
+
 @pytest.mark.parametrize("subject", ["local", "specific", "everywhere"])
 def test_ports_where_bound(shop: Engine, subject: str, tmp_path: Path) -> None:
     """A port that answers on the addresses that it is bound to, and on no other, is in order."""
@@ -94,19 +101,17 @@ def test_port_that_leads_nowhere(shop: Engine, tmp_path: Path) -> None:
 
 def test_port_that_a_rule_opens(shop: Engine, tmp_path: Path) -> None:
     """A port of the loopback that a rule of the host opens on another address is found."""
-    with closing(shop.client()) as client:
-        settings = client.api.inspect_container(PREFIX + "local")["NetworkSettings"]
-    inside = f"{settings['Networks'][FRONT]['IPAddress']}:8080"
+    inside = f"{_address(shop, 'local')}:8080"
     match = ["-d", shop.address, "-p", "tcp", "--dport", str(LOCAL)]
     with _rule(shop, "nat", "OUTPUT", *match, "-j", "DNAT", "--to-destination", inside):
         found = _ask(shop, "ports_reachable", ("local",), tmp_path)
     assert f"port {LOCAL}/tcp answers on {shop.address}" == found.found
 
 
-def test_port_that_never_answers(shop: Engine, tmp_path: Path) -> None:
-    """A UDP port that answers nobody can't be judged."""
+def test_datagrams_that_nobody_takes(shop: Engine, tmp_path: Path) -> None:
+    """A published UDP port on which nothing listens is found: the container refuses datagrams."""
     found = _ask(shop, "ports_reachable", ("silent",), tmp_path)
-    assert (0, "") == (found.judged, found.found)
+    assert "53/udp of apart-silent, on which nothing listens" in found.found, found
 
 
 @pytest.mark.parametrize("subject", ["back", "mute"])
@@ -119,7 +124,8 @@ def test_networks_apart(shop: Engine, subject: str, tmp_path: Path) -> None:
 
 def test_networks_that_a_rule_joins(shop: Engine, tmp_path: Path) -> None:
     """A rule that forwards between networks is found."""
-    with _rule(shop, "filter", "DOCKER-USER", "-j", "ACCEPT"):
+    to = ["-d", _address(shop, "local"), "-j", "ACCEPT"]
+    with _rule(shop, "raw", "PREROUTING", *to), _rule(shop, "filter", "DOCKER-USER", *to):
         found = _ask(shop, "networks_isolated", ("local", "everywhere"), tmp_path)
     assert f"in network {FRONT} is reached from network bridge" in found.found, found
 

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import Namespace
-from tests.live.network_specimens import address_of, deployment, service, started, trial
+from tests.live.network_specimens import (
+    address_of,
+    deployment,
+    rule_on_nodes,
+    started,
+    trial,
+)
 from tests.live.tls_proxy import make_certificates
 
 # One certificate for each name that clients ask for, as an ingress controller does.
@@ -80,20 +86,22 @@ def test_certificates(
 
 def test_addresses_in_the_status(namespace: Namespace) -> None:
     """The address is that of the status; one that is missing or out of reach is a gap."""
-    started(namespace, deployment("web"), service("web", "web", {"port": 80, "targetPort": 8080}))
+    started(namespace, deployment("web"), deployment("far"))
     for name in ("nowhere", "silent", "refusing"):
         namespace.apply(_ingress(name, "good.shop.test"))
-    _set_address(namespace, "silent", "192.0.2.1")
+    far = address_of(namespace, "far")
+    _set_address(namespace, "silent", far)
     _set_address(namespace, "refusing", address_of(namespace, "web"))
 
-    found = trial(namespace, "certificates_valid")
+    with rule_on_nodes(namespace.cluster, "-d", far, "-p", "tcp", "-j", "DROP"):
+        found = trial(namespace, "certificates_valid")
 
     assert 1 == found.judged
     assert {"refusing"} == set(found.findings)
     assert "no certificate: refused" in found.findings["refusing"].found
-    nowhere, silent = sorted(found.gaps)
+    nowhere, silent = found.gaps
     assert "has no address in its status" in nowhere
-    assert "192.0.2.1 can't be reached, neither from here nor from a pod (timeout)" in silent
+    assert f"{far} can't be reached, neither from here nor from a pod (timeout)" in silent
 
 
 def _sign(folder: Path, name: str, host: str, days: int) -> None:

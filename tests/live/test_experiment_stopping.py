@@ -56,7 +56,7 @@ def in_pods(testbed_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> I
             _deployment("exits", 10, ON_SIGTERM="exit", EXIT_CODE="2"),
             _deployment("ignores", 2, ON_SIGTERM="ignore"),
             _deployment("at-once", 0),
-            _deployment("starts", 0, READY_DELAY="60"),
+            _deployment("starts", 0, READY_DELAY="3600"),
             {"apiVersion": "v1", "kind": "Pod", **pod, "metadata": {"name": "bare"}},
         )
         for one in ("drains", "exits", "ignores", "at-once"):

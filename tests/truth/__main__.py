@@ -27,11 +27,16 @@ def _measure(pattern: str) -> None:
     with TemporaryDirectory() as folder:
         os.environ["XDG_STATE_HOME"] = folder
         with open_beds(Path(folder)) as beds:
-            found = measure_all(chosen, beds, lambda line: print(line, flush=True))
+            found = measure_all(chosen, beds, _say)
     before = kept().cases if MEASURED.exists() else {}
     known = {case.id for case in cases()}
     answers = {name: a for name, a in sorted((before | found).items()) if name in known}
     keep(Kept(time.strftime("%Y-%m-%d"), answers))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

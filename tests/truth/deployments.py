@@ -20,6 +20,7 @@ from tests.testbed.shell import TestbedError, wait_until
 from tests.truth.cases import Case
 
 START_SECONDS = 90
+_ATTEMPTS = 5
 _KINDS = ("Deployment", "StatefulSet")
 
 
@@ -36,7 +37,7 @@ class Beds:
 def deployed(case: Case, beds: Beds) -> AbstractContextManager[str]:
     """The URI of the target that a case is, as long as the context lasts.
 
-    It is ready inside, or has failed to start for the first time. Raises `TestbedError`.
+    It is ready inside, or fails to start again and again. Raises `TestbedError`.
     """
     match case.platform:
         case "kubernetes":
@@ -67,9 +68,9 @@ def _wait_for_pods(case: Case, document: Any, kubectl: Callable[..., str]) -> No
     if kind not in (*_KINDS, "Pod"):
         return
     if not case.header.starts:
-        path = "{.status.containerStatuses[0].restartCount}"
+        reason = "{.status.containerStatuses[0].state.waiting.reason}"
         wait_until("a pod", lambda: kubectl("get", "pods", "-l", f"app={name}", "-o", "name"), 20)
-        kubectl(*wait, f"--for=jsonpath={path}=1", "pods", "-l", f"app={name}")
+        kubectl(*wait, f"--for=jsonpath={reason}=CrashLoopBackOff", "pods", "-l", f"app={name}")
     elif kind == "Pod":
         kubectl(*wait, "--for=condition=Ready", f"pod/{name}")
     else:
@@ -114,7 +115,8 @@ def _wait_for_an_end(case: Case, engine: Engine, project: str) -> None:
 
 
 def _has_ended(container: dict[str, Any]) -> bool:
-    return bool(container["RestartCount"] or container["State"]["Status"] == "exited")
+    """Whether it is over, or waits for longer and longer before the next attempt."""
+    return container["RestartCount"] >= _ATTEMPTS or container["State"]["Status"] == "exited"
 
 
 @contextmanager
@@ -165,8 +167,9 @@ def _host_of_a_task(managers: list[Engine], service: str) -> Engine:
     """A manager on whose node the service runs: only there its files can be seen."""
     for manager in managers:
         with closing(manager.client()) as client:
-            node = client.info()["Swarm"]["NodeID"]
-            if client.api.tasks(filters={"service": service, "node": node}):
+            api: Any = client.api
+            node = api.info()["Swarm"]["NodeID"]
+            if api.tasks(filters={"service": service, "node": node, "desired-state": "running"}):
                 return manager
     raise TestbedError(f"no manager runs a task of {service}")
 

@@ -57,7 +57,7 @@ POLICIES: dict[Question, dict[str, Params]] = {
         "upgrades/not-pinned-to-a-node": {},
         "upgrades/spread-satisfiable": {},
     },
-    "start-order": {},
+    "start-order": {"upgrades/waits-for-healthy": {}},
     "data": {
         "storage/data-outlives-container": IMAGES,
         "storage/no-anonymous-volumes": {},

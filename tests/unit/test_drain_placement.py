@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pytest_containerpolicy.experiments.drain_placement import Floor, Trial, rehouse
+from pytest_containerpolicy.experiments.drain_floor import Floor
+from pytest_containerpolicy.experiments.drain_placement import Trial, rehouse
 from pytest_containerpolicy.model import kubernetes_cluster as cluster
 from pytest_containerpolicy.model.cluster import Node
 from pytest_containerpolicy.model.kubernetes_scheduling import scheduled_pods

@@ -114,6 +114,15 @@ def test_an_empty_pack_is_a_mistake(tmp_path: Path) -> None:
         load_pack(Pack("test", tmp_path))
 
 
+def test_assumptions_can_be_measured() -> None:
+    """What a pass assumes is found out by a policy that there is, with an experiment."""
+    policies = load_pack(builtin_pack())
+    measuring = {policy.id for policy in policies if policy.data.experiment}
+    named = {policy.data.measured_by for policy in policies} - {""}
+
+    assert set() == named - measuring
+
+
 def test_selection() -> None:
     """Globs, challenges, severity and profile select; a glob that matches nothing is refused."""
     policies = load_pack(builtin_pack())

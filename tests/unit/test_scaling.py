@@ -145,7 +145,7 @@ def test_more_load_than_the_maximum_allows() -> None:
     ],
 )
 def test_where_a_quota_ends(hard: dict[str, str], used: dict[str, str], end: int | None) -> None:
-    """Of three more pods the first has its claim already; what a pod doesn't count doesn't end it."""
+    """Of three more pods the first has its claim already; what none counts ends nothing."""
     limit = in_quota(growth(), quota(hard, used))
 
     assert end == (limit.more if limit else None)

@@ -80,7 +80,7 @@ def read(copy: Copy, lab: Lab, program: str, arguments: Arguments) -> Sections:
     answer = answers[copy]
     if isinstance(answer, CannotLook):
         raise answer
-    return answer
+    return parse_sections(answer)
 
 
 def few(names: Sequence[str], separator: str = ", ") -> str:
@@ -118,14 +118,14 @@ class _Reading:
         self._program = program
         self._arguments = arguments
 
-    def of(self, asked: Sequence[Copy]) -> dict[Copy, Sections | CannotLook]:
+    def of(self, asked: Sequence[Copy]) -> dict[Copy, Output | CannotLook]:
         asked = [copy for copy in asked if self._arguments(copy) is not None]
         self._lab.say(f"looking into {len(asked)} containers")
         outputs = dict(zip(asked, concurrently(self._in_shell, asked), strict=True))
         shell_less = [copy for copy, output in outputs.items() if _lacks_shell(output)]
         beside = concurrently(self._beside, shell_less, self._place.workers)
         outputs |= zip(shell_less, beside, strict=True)
-        return {copy: _sections(output) for copy, output in outputs.items()}
+        return outputs
 
     def _in_shell(self, copy: Copy) -> Output:
         source = _source(f"{self._program}.sh")
@@ -144,15 +144,14 @@ def _lacks_shell(output: Output | CannotLook) -> bool:
     return isinstance(output, Output) and output.code in _NO_PROGRAM
 
 
-def _sections(output: Output | CannotLook) -> Sections | CannotLook:
-    if isinstance(output, CannotLook):
-        return output
+def parse_sections(output: Output) -> Sections:
+    """What a program of this folder printed. Raises `CannotLook` if it did not get to its end."""
     parts = (part.partition("\n") for part in output.out.removeprefix("@@").split("\n@@"))
-    sections = [(title, lines) for title, _, lines in parts]
+    sections = [(title.strip(), lines) for title, _, lines in parts]
     if sections[-1][0] == _END:
         return sections[:-1]
     words = " ".join(output.err.split()) or f"exit code {output.code}"
-    return CannotLook(f"could not be read from inside: {words}")
+    raise CannotLook(f"could not be read from inside: {words}")
 
 
 @cache

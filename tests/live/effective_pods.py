@@ -1,0 +1,99 @@
+"""Pods with one known difference each between what is declared and what is in force."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SERVER, DISTROLESS, BUSYBOX = "testbed/server:1", "testbed/distroless:1", "testbed/busybox:1"
+CONFINED = {
+    "runAsUser": 1000,
+    "runAsNonRoot": True,
+    "readOnlyRootFilesystem": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+# The child is killed, and the container's first process does not even notice.
+_HOG = "sh -c 'x=$(head -c 40000000 /dev/zero | tr \"\\0\" a)'; exec sleep 1000"
+_UNMOUNT = "umount /gone && mount -o remount,bind,ro /stuck && exec sleep 1000"
+_FILL = "head -c 2000000 /dev/zero >/full/x; mkdir /srv; echo 1 >/srv/state; exec sleep 1000"
+_KEEP = "chmod 700 /data && exec true"
+_IN_MEMORY = {"medium": "Memory", "sizeLimit": "1Mi"}
+
+
+def container(name: str = "app", image: str = SERVER, *mounts: str, **spec: Any) -> dict[str, Any]:
+    """A container with limits, `mounts` of the volumes of the same names, and parts of its spec."""
+    limits = {"memory": spec.pop("memory", "64Mi"), "cpu": spec.pop("cpu", "500m")}
+    env = [{"name": key, "value": value} for key, value in spec.pop("env", {}).items()]
+    return {
+        "name": name,
+        "image": image,
+        "env": env,
+        "resources": {"limits": limits, "requests": {"cpu": "10m", "memory": "8Mi"}},
+        "volumeMounts": [{"name": mount, "mountPath": f"/{mount}"} for mount in mounts],
+        **spec,
+    }
+
+
+def shell(script: str, *mounts: str, **spec: Any) -> dict[str, Any]:
+    """A container that runs a script."""
+    return container("app", BUSYBOX, *mounts, command=["sh", "-c", script], **spec)
+
+
+def pod(name: str, *containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A pod with every volume that its containers mount."""
+    every = (*containers, *spec.get("initContainers", ()))
+    names = {mount["name"] for one in every for mount in one["volumeMounts"]}
+    source = {"full": _IN_MEMORY}
+    volumes = [{"name": name, "emptyDir": source.get(name, {})} for name in sorted(names)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": list(containers),
+            "volumes": volumes,
+            **spec,
+        },
+    }
+
+
+def well() -> list[dict[str, Any]]:
+    """Pods in which everything is as declared."""
+    confined: dict[str, Any] = {"securityContext": CONFINED}
+    bare = container(resources={})
+    return [
+        pod("right", container("app", SERVER, "data", **confined)),
+        pod("right-distroless", container("app", DISTROLESS, "data", **confined)),
+        pod("right-root-distroless", container("app", DISTROLESS, "data")),
+        pod(
+            "right-shared",
+            container("app"),
+            container("other", DISTROLESS, memory="32Mi", env={"PORT": "81"}),
+            shareProcessNamespace=True,
+        ),
+        pod("right-whole", bare, resources={"limits": {"memory": "64Mi", "cpu": "500m"}}),
+    ]
+
+
+def faulty() -> list[dict[str, Any]]:
+    """Pods that are called after what is wrong with them."""
+    admin: dict[str, Any] = {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}
+    privileged = {"privileged": True, "capabilities": {"drop": ["ALL"]}}
+    keeper = shell(_KEEP, "data") | {"name": "keep"}
+    return [
+        pod("resized", container(env={"MEMORY": "40Mi"})),
+        pod("killed", shell(_HOG, memory="16Mi")),
+        pod("killed-whole", container(memory="16Mi", env={"MEMORY": "40Mi"})),
+        pod("crashing", container(env={"CRASH_AFTER": "0.1"})),
+        pod("busy", container(cpu="50m", env={"BURN": "0.9"})),
+        pod("privileged", container(securityContext=privileged)),
+        pod("unmounted", shell(_UNMOUNT, "gone", "stuck", **admin)),
+        pod("full", shell(_FILL, "full")),
+        pod(
+            "foreign",
+            container("app", SERVER, "data", securityContext=CONFINED),
+            initContainers=[keeper],
+        ),
+    ]

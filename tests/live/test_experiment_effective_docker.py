@@ -1,0 +1,355 @@
+"""What is in force in containers of an engine, a Compose project and a Swarm, read from inside."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.compose_projects import Project, project
+from tests.live.experiment_verdicts import Verdict, verdict
+from tests.live.swarm_specimens import create_service
+from tests.testbed import Engine, Swarm
+from tests.testbed.shell import wait_until
+
+SERVER, DISTROLESS, BUSYBOX = "testbed/server:1", "testbed/distroless:1", "testbed/busybox:1"
+MIB = 2**20
+LIMITS: dict[str, Any] = {
+    "mem_limit": 64 * MIB,
+    "memswap_limit": 64 * MIB,
+    "nano_cpus": 500_000_000,
+    "pids_limit": 50,
+}
+CONFINED: dict[str, Any] = {
+    "user": "1000",
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+}
+HOG = "x=$(head -c 40000000 /dev/zero | tr '\\0' a)"
+EXPERIMENTS = (
+    "limits_in_force",
+    "no_oom_kills",
+    "not_throttled",
+    "no_crash_loop",
+    "runs_as_declared",
+    "state_in_volumes",
+)
+COMPOSE = """
+services:
+  web:
+    image: testbed/server:1
+    stop_grace_period: 0s
+    restart: {restart}
+    user: "{user}"
+    mem_limit: {memory}
+    volumes: [data:/data]
+  shifty:
+    image: testbed/server:1
+    stop_grace_period: 0s
+    mem_limit: ${{SIZE:-{memory}}}
+volumes: {{data: }}
+"""
+# As it is brought up, and as somebody edits it later.
+BEFORE = {"restart": "always", "user": "1000", "memory": "64m"}
+AFTER = {"restart": "unless-stopped", "user": "2000", "memory": "32m"}
+
+
+class Host:
+    """An engine with containers of one module, which are removed at its end."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        """Nothing runs yet."""
+        self.engine = engine
+        self.folder = folder
+        self.prefix = f"effective-{uuid.uuid4().hex[:6]}"
+        self.client = engine.client()
+
+    def run(self, name: str, image: str = SERVER, *command: str, **options: Any) -> str:
+        """Start a container; its whole name."""
+        whole = f"{self.prefix}-{name}"
+        self.client.containers.run(image, list(command) or None, detach=True, name=whole, **options)
+        return whole
+
+    def ask(self, experiment: str, name: str, **params: Any) -> Verdict:
+        """Judge one container, and look at no other one's inside."""
+        uri = f"engine+{self.engine.url}?workload={name}"
+        return verdict(experiment, uri, name, self.folder, level="probe", **params)
+
+    def remove(self) -> None:
+        """Take everything away."""
+        for container in self.client.containers.list(all=True, filters={"name": self.prefix}):
+            container.remove(force=True, v=True)
+        self.client.close()
+
+
+@pytest.fixture(scope="module")
+def host(testbed_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """An engine to run containers on."""
+    host = Host(testbed_engine, tmp_path_factory.mktemp("effective"))
+    try:
+        yield host
+    finally:
+        host.remove()
+
+
+@pytest.mark.parametrize("image", [SERVER, DISTROLESS])
+def test_everything_as_declared(host: Host, image: str) -> None:
+    """Limits, rights and volumes that are in force are found so, with a shell and without."""
+    volume = f"{host.prefix}-data"
+    name = host.run(
+        f"right-{image[8:14]}",
+        image,
+        volumes={volume: {"bind": "/data", "mode": "rw"}},
+        tmpfs={"/scratch": "size=1m"},
+        **LIMITS,
+        **CONFINED,
+    )
+    for experiment in (*EXPERIMENTS, "mounts_in_force"):
+        told = host.ask(experiment, name, prober="testbed/python:1")
+        assert (experiment, 1, "", "") == (experiment, told.judged, told.found, told.gaps)
+    assert f"{name} /data: " in told.figures
+
+
+def test_limit_that_was_taken_away(host: Host) -> None:
+    """Somebody writes to the cgroup: the engine still shows the limit, the kernel has none."""
+    name = host.run("loose", **LIMITS)
+    _lift_memory_limit(host.client.api.inspect_container(name)["State"]["Pid"])
+    found = host.ask("limits_in_force", name).found
+    assert found.startswith(f"no memory limit in force in container {name}")
+
+
+def _lift_memory_limit(process: int) -> None:
+    """Take the memory limit away behind the engine's back, in either version of cgroups."""
+    for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        old = Path(f"/sys/fs/cgroup/memory{path}")
+        for name in ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes"):
+            if controllers == "memory" and (old / name).exists():
+                (old / name).write_text("-1")
+        new = Path(f"/sys/fs/cgroup{path}/memory.max")
+        if not controllers and new.exists():
+            new.write_text("max")
+
+
+def test_required_limit_that_nobody_declares(host: Host) -> None:
+    """Without a limit nothing is amiss, unless the policy requires one."""
+    name = host.run("boundless")
+    assert "" == host.ask("limits_in_force", name).found
+    found = host.ask("limits_in_force", name, required=("memory",)).found
+    assert f"no memory limit in force in container {name}" == found
+
+
+def test_killed_child(host: Host) -> None:
+    """The container runs on as if nothing had happened; its cgroup has counted."""
+    name = host.run(
+        "child", BUSYBOX, "sh", "-c", f'sh -c "{HOG}"; exec sleep 1000', mem_limit="16m"
+    )
+    wait_until("a kill", lambda: host.ask("no_oom_kills", name).found, 60)
+    found = host.ask("no_oom_kills", name).found
+    assert f"1 processes killed for want of memory at a limit of 16Mi in container {name}" == found
+
+
+def test_killed_and_started_again(host: Host) -> None:
+    """An engine forgets at the next start why the last one ended; its events tell for a while."""
+    script = f"test -e /once && exec sleep 1000; touch /once; {HOG}"
+    name = host.run(
+        "whole",
+        BUSYBOX,
+        *("sh", "-c", script),
+        mem_limit="16m",
+        memswap_limit="16m",
+        restart_policy={"Name": "always"},
+    )
+    _await_restarts(host, name, 1)
+    told = host.ask("no_oom_kills", name)
+    forgotten = "restarted 1 times, and the engine has forgotten why"
+    assert "killed for want of memory, and started again" in told.found or forgotten in told.gaps
+
+
+def _await_restarts(host: Host, name: str, least: int) -> None:
+    inspect = host.client.api.inspect_container
+    wait_until("a restart", lambda: inspect(name)["RestartCount"] >= least, 60)
+
+
+def test_restarts_for_unknown_reasons(host: Host) -> None:
+    """A container that ended before is no witness of what it ended with."""
+    name = host.run(
+        "crashed",
+        BUSYBOX,
+        *("sh", "-c", "test -e /once && exec sleep 1000; touch /once; exit 3"),
+        restart_policy={"Name": "always"},
+    )
+    _await_restarts(host, name, 1)
+    wait_until("it to run", lambda: not host.ask("no_oom_kills", name).gaps.endswith(")"), 60)
+    told = host.ask("no_oom_kills", name)
+    assert (0, "") == (told.judged, told.found)
+    assert "the engine has forgotten why" in told.gaps
+
+
+def test_crash_loop(host: Host) -> None:
+    """A container that ends at once, again and again."""
+    name = host.run("loop", environment={"CRASH_AFTER": "0.1"}, restart_policy={"Name": "always"})
+    _await_restarts(host, name, 3)
+    assert "restarted " in host.ask("no_crash_loop", name).found
+
+
+def test_throttling(host: Host) -> None:
+    """A program that wants nine times its limit; at its start that says nothing yet."""
+    name = host.run("busy", nano_cpus=100_000_000, environment={"BURN": "0.9"})
+    wait_until("periods", lambda: host.ask("not_throttled", name, enough=20).found, 60)
+    assert "at 0.1 cores" in host.ask("not_throttled", name, enough=20).found
+    assert "look again" in host.ask("not_throttled", name, enough=100_000).gaps
+
+
+def test_privileged_keeps_what_is_dropped(host: Host) -> None:
+    """`--privileged` outweighs `--cap-drop`."""
+    name = host.run("privileged", privileged=True, cap_drop=["ALL"])
+    assert host.ask("runs_as_declared", name).found.startswith("may have AUDIT_CONTROL")
+
+
+def test_processes_of_the_host(host: Host) -> None:
+    """Where process 1 is the host's own, the container's is found by its cgroup."""
+    name = host.run("visitor", pid_mode="host", user="1000", **LIMITS)
+    assert ("", "") == _words(host.ask("runs_as_declared", name))
+    assert ("", "") == _words(host.ask("limits_in_force", name))
+
+
+def _words(told: Verdict) -> tuple[str, str]:
+    return told.found, told.gaps
+
+
+def test_state_beside_volumes(host: Host) -> None:
+    """What is on the root file system is listed with its size; volumes and scratch are not."""
+    script = "mkdir /srv; head -c 3000 /dev/zero >'/srv/my data'; echo 1 >/tmp/x; echo 1 >/kept/y"
+    name = host.run(
+        "writer",
+        BUSYBOX,
+        *("sh", "-c", f"{script}; exec sleep 1000"),
+        volumes={f"{host.prefix}-kept": {"bind": "/kept", "mode": "rw"}},
+    )
+    told = "2.93Ki written beside the volumes: /srv/my data (2.93Ki)"
+    wait_until("a file", lambda: host.ask("state_in_volumes", name).found, 60)
+    assert f"{told} in container {name}" == host.ask("state_in_volumes", name).found
+    assert "" == host.ask("state_in_volumes", name, ignored=("/srv", "/tmp")).found  # noqa: S108
+    assert "" == host.ask("state_in_volumes", name, more_than=4096).found
+
+
+@pytest.fixture(scope="module")
+def shop(host: Host) -> Iterator[Project]:
+    """A Compose project that was brought up from a file."""
+    file = host.folder / "compose.yaml"
+    file.write_text(COMPOSE.format(**BEFORE))
+    with project(host.engine, file) as shop:
+        shop.compose("up", "-d")
+        yield shop
+
+
+def test_compose_file_that_was_edited(
+    host: Host, shop: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file says is not in force before the next `up`, whatever the engine shows."""
+    monkeypatch.delenv("SIZE", raising=False)
+    uri = f"compose://{shop.name}?host={host.engine.url}"
+
+    def ask(experiment: str, name: str = "web") -> Verdict:
+        return verdict(experiment, uri, name, host.folder, level="probe")
+
+    questions = ("limits_in_force", "runs_as_declared", "restart_policy_in_force")
+    assert ["", "", ""] == [ask(question).found for question in questions]
+    shop.file.write_text(COMPOSE.format(**AFTER))
+    copy = f"container {shop.name}-web-1"
+    assert [
+        f"memory limit 64Mi in {copy}",
+        f"runs as uid 1000 in {copy}",
+        f"restart policy always in {copy}",
+    ] == [ask(question).found for question in questions]
+    monkeypatch.setenv("SIZE", "16m")
+    assert ("", "") == _words(ask("limits_in_force", "shifty"))
+    assert "say nothing certain" in ask("restart_policy_in_force", "shifty").gaps
+
+
+def test_compose_files_that_are_elsewhere(host: Host, shop: Project) -> None:
+    """Where the files are not, what runs is compared with what the engine was told."""
+    text = shop.file.read_text()
+    shop.file.unlink()
+    uri = f"compose://{shop.name}?host={host.engine.url}"
+    try:
+        told = verdict("limits_in_force", uri, "web", host.folder, level="probe")
+    finally:
+        shop.file.write_text(text)
+    assert (1, "", "") == (told.judged, told.found, told.gaps)
+    assert "its files are not here" in told.figures
+
+
+class Services:
+    """Services of one module on a Swarm, which are removed at its end."""
+
+    def __init__(self, swarm: Swarm, folder: Path) -> None:
+        """Nothing runs yet."""
+        self.leader = swarm.leader
+        self.folder = folder
+        self.others = [manager.name for manager in swarm.managers if manager != swarm.leader]
+        self.api: Any = swarm.leader.client().api
+        self.names: list[str] = []
+
+    def create(self, node: str) -> str:
+        """A service with one task on a node, once that runs; its name."""
+        name = f"effective-{uuid.uuid4().hex[:6]}"
+        self.names.append(name)
+        container = {"Image": SERVER, "User": "1000", "ReadOnly": True, "StopGracePeriod": 0}
+        limits = {"Limits": {"MemoryBytes": 64 * MIB, "NanoCPUs": 500_000_000, "Pids": 50}}
+        placement = {"Constraints": [f"node.hostname == {node}"]}
+        task = {"ContainerSpec": container, "Resources": limits, "Placement": placement}
+        create_service(self.api, name, {"TaskTemplate": task})
+        wait_until(f"a task of {name}", lambda: self.task(name), 60)
+        return name
+
+    def task(self, name: str) -> dict[str, Any]:
+        """The running task of a service, or nothing."""
+        tasks = self.api.tasks({"service": name})
+        return next((task for task in tasks if task["Status"]["State"] == "running"), {})
+
+    def ask(self, experiment: str, name: str, **params: Any) -> Verdict:
+        """Judge one service."""
+        uri = f"swarm+unix://{self.leader.socket}?workload={name}"
+        return verdict(experiment, uri, name, self.folder, level="probe", **params)
+
+    def remove(self) -> None:
+        """Take everything away."""
+        for name in self.names:
+            self.api.remove_service(name)
+        self.api.close()
+
+
+@pytest.fixture(scope="module")
+def services(testbed_swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A Swarm to create services on."""
+    services = Services(testbed_swarm, tmp_path_factory.mktemp("effective"))
+    try:
+        yield services
+    finally:
+        services.remove()
+
+
+def test_service_on_the_daemons_own_node(services: Services) -> None:
+    """A task has what its service declares, until somebody takes it away from its cgroup."""
+    name = services.create(services.leader.name)
+    for experiment in EXPERIMENTS:
+        told = services.ask(experiment, name)
+        assert (experiment, 1, "", "") == (experiment, told.judged, told.found, told.gaps)
+    _lift_memory_limit(services.task(name)["Status"]["ContainerStatus"]["PID"])
+    found = services.ask("limits_in_force", name).found
+    assert f"no memory limit in force in task {name}.1" == found
+
+
+def test_service_on_another_node(services: Services) -> None:
+    """What runs on another node can't be looked into from here, and that is no pass."""
+    node = services.others[0]
+    name = services.create(node)
+    told = services.ask("limits_in_force", name)
+    assert (0, "") == (told.judged, told.found)
+    assert f"runs on node {node}, which this daemon can't look into" in told.gaps
