@@ -46,8 +46,8 @@ class Crash(Struct, frozen=True, kw_only=True):
         text = f"crash of {self.workload}: the main process of {self.instance} was killed\n  "
         if self.back is None:
             return f"{text}not ready {self.within:g} s later: {self.state}"
-        after = "still" if self.stayed else f"{self.state} and restarted {self.restarts} times"
-        return f"{text}ready again after {self.back:.1f} s, {after} {self.stays:g} s later"
+        after = "still ready" if self.stayed else self.state
+        return f"{text}ready again after {self.back:.1f} s, {self.stays:g} s later {after}"
 
 
 class Sight(Struct, frozen=True):

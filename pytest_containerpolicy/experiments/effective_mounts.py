@@ -29,11 +29,12 @@ _OF_THE_HOST = ("bind", "hostPath")
 class Space(Struct, frozen=True, kw_only=True):
     """A mount's place in a container: where it really is, and what can be done there.
 
-    Bytes; `total` is None where no `df` tells. `can_write` goes for the user who looked.
+    Bytes; `total` is None where no `df` tells. `can_write` goes for `user`.
     """
 
     place: str
     can_write: bool
+    user: int | None = None
     total: int | None = None
     free: int = 0
 
@@ -79,11 +80,18 @@ def parse_space(text: str) -> Space:
     https://pubs.opengroup.org/onlinepubs/9799919799/utilities/df.html
     """
     place, access, *table = text.splitlines()
+    can_write, _, user = access.partition(" ")
     total, free = None, 0
     if len(table) > 1:
         numbers = [int(word) * 1024 for word in table[1].split()[1:4] if word.isdecimal()]
         total, free = (numbers[0], numbers[2]) if len(numbers) == 3 else (None, 0)
-    return Space(place=place, can_write=access == "writable", total=total, free=free)
+    return Space(
+        place=place,
+        can_write=can_write == "writable",
+        user=int(user) if user.isdecimal() else None,
+        total=total,
+        free=free,
+    )
 
 
 def _declared(container: Container) -> list[Mount]:
@@ -127,7 +135,7 @@ def _hindrance(mount: Mount, space: Space, found: MountPoint, vitals: Vitals) ->
     if found.is_read_only:
         return "" if _is_read_only_source(vitals.copy, mount) else "is mounted read-only"
     user = vitals.main.user
-    if space.can_write or vitals.caller.user != user or mount.volume.kind in _OF_THE_HOST:
+    if space.can_write or space.user != user or mount.volume.kind in _OF_THE_HOST:
         return ""
     return f"may not be written by uid {user}"
 

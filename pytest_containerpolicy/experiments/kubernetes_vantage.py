@@ -19,7 +19,8 @@ from pytest_containerpolicy.experiments.viewpoint import Choice, Viewpoint
 from pytest_containerpolicy.model.network import Service, ServicePort
 from pytest_containerpolicy.model.workload import Workload
 
-_PROXY_CONNECTIONS = 20
+# Opened as needed: requests that hang must not make others wait for a connection.
+_PROXY_CONNECTIONS = 200
 # Measured: of rollouts that fail a pod's requests, the proxy shows fewer failures or none.
 _CAVEAT = "the API server knows of a pod's end at once, and clients behind kube-proxy later"
 _HTTP_NAMES = ("http", "web", "grpc", "api")

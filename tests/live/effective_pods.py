@@ -13,8 +13,10 @@ CONFINED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# It takes more memory than it is allowed to.
+HOG = 'x=$(head -c 40000000 /dev/zero | tr "\\0" a)'
 # The child is killed, and the container's first process does not even notice.
-_HOG = "sh -c 'x=$(head -c 40000000 /dev/zero | tr \"\\0\" a)'; exec sleep 1000"
+KILLED_CHILD = f"sh -c '{HOG}'; exec sleep 1000"
 _UNMOUNT = "umount /gone && mount -o remount,bind,ro /stuck && exec sleep 1000"
 _FILL = "head -c 2000000 /dev/zero >/full/x; mkdir /srv; echo 1 >/srv/state; exec sleep 1000"
 _KEEP = "chmod 700 /data && exec true"
@@ -84,7 +86,7 @@ def faulty() -> list[dict[str, Any]]:
     keeper = shell(_KEEP, "data") | {"name": "keep"}
     return [
         pod("resized", container(env={"MEMORY": "40Mi"})),
-        pod("killed", shell(_HOG, memory="16Mi")),
+        pod("killed", shell(KILLED_CHILD, memory="16Mi")),
         pod("killed-whole", container(memory="16Mi", env={"MEMORY": "40Mi"})),
         pod("crashing", container(env={"CRASH_AFTER": "0.1"})),
         pod("busy", container(cpu="50m", env={"BURN": "0.9"})),

@@ -86,14 +86,13 @@ def test_pod_recovers(in_pods: Ask, subject: str) -> None:
     """
     found = in_pods(subject, **PATIENT)
     assert ("", "", 1) == (found.found, found.gaps, found.judged)
-    assert "still 3 s later" in found.figures
+    assert "3 s later still ready" in found.figures
 
 
 def test_pod_does_not_recover(in_pods: Ask) -> None:
     """A pod that stumbles over what the crash left is found, and replaced afterwards."""
     found = in_pods("locks", within=6, stays=3)
-    assert "its main process killed, is not ready after 6 s" in found.found, found
-    assert "last exit code 1" in found.found
+    assert found.found.endswith("last exit code 1"), found
 
 
 def test_pod_without_prober_image(in_pods: Ask) -> None:

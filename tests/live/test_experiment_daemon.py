@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,8 @@ def daemon(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def _run(engine: Engine, name: str, restart: str) -> None:
-    with closing(engine.client()) as client:
+    client: Any = engine.client()
+    with closing(client):
         policy = {"Name": restart}
         client.containers.run("testbed/pause:1", name=name, detach=True, restart_policy=policy)
 

@@ -152,18 +152,16 @@ def test_deleted_meanwhile(shop: Namespace) -> None:
 
 
 def test_no_prober_pod(shop: Namespace) -> None:
-    """Without a prober pod the API server's proxy shows failures, but can't show that none is."""
+    """Without a prober pod the API server's proxy has to do, which can't show that none fails."""
     with laboratory(shop, image=NO_SUCH_IMAGE) as lab:
         by_pod = _judge(lab, "ignores", vantage="pod")
         with viewpoint_of(workload(lab, "ignores"), lab) as instead:
             assert "by the API server's proxy" in instead.text
             assert "clients behind kube-proxy later" in instead.caveat
-        faulty = _judge(lab, "early")
 
     assert ([], 0) == (by_pod.findings, by_pod.judged)
     assert f"prober image {NO_SUCH_IMAGE}: ErrImagePull" in by_pod.gaps[0]
     assert f"prober image {NO_SUCH_IMAGE}: ErrImagePull" in instead.note
-    assert ["early"] == [finding.ref.name for finding in faulty.findings]
 
 
 def test_quota_for_one_more_pod(namespace: Namespace) -> None:
@@ -174,10 +172,35 @@ def test_quota_for_one_more_pod(namespace: Namespace) -> None:
     with laboratory(namespace) as lab:
         with pytest.raises(CannotLook, match="no room for it beside an additional pod"):
             measure_rollout(workload(lab, "web"), lab, vantage="pod")
-        with measure_availability(workload(lab, "web"), lab, settle=1) as seen:
+        with viewpoint_of(workload(lab, "web"), lab) as instead:
+            assert "by the API server's proxy" in instead.text
+
+
+def test_availability_during_an_act_of_ones_own(shop: Namespace) -> None:
+    """Traffic flows before, while and after a test does something, and marks what it does."""
+    with laboratory(shop) as lab:
+        with measure_availability(workload(lab, "good"), lab, rate=RATE, settle=1) as seen:
+            seen.mark("scaled up")
+            shop.kubectl("scale", "deployment/good", "--replicas=3")
+            with pytest.raises(CannotLook, match="before the end"):
+                assert seen.measurement
+        found = seen.measurement
+
+    assert ["scaled up"] == [mark.text for mark in found.marks]
+    assert found.requests > RATE
+    assert "through service" in found.vantage
+    shop.kubectl("rollout", "status", "deployment/good", "--timeout=60s")
+
+
+def test_availability_through_the_proxy(shop: Namespace) -> None:
+    """A user may choose the API server's proxy, with this run's own credentials."""
+    with laboratory(shop) as lab:
+        found = workload(lab, "good")
+        with measure_availability(found, lab, rate=RATE, vantage="proxy", settle=1) as seen:
             pass
+
     assert "by the API server's proxy" in seen.measurement.vantage
-    assert 0 == seen.measurement.failed
+    assert seen.measurement.requests > seen.measurement.failed
 
 
 def test_no_right_to_patch(shop: Namespace, tmp_path: Path) -> None:

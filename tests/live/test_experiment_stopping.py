@@ -103,7 +103,7 @@ def test_pod_is_killed(in_pods: Ask, subject: str, words: str) -> None:
     [
         ("bare", {}, "has no controller: nothing would replace it"),
         ("starts", {}, "a rollout is under way or some pods are not well"),
-        ("drains", {"slow_path": "/"}, "slow_path is answered after 0.0 s"),
+        ("drains", {"slow_path": "/"}, "to be open while its server stops"),
         ("drains", {"slow_path": "/nowhere"}, "slow_path fails even while nothing is stopped"),
         ("drains", {"level": "probe"}, "disrupting it needs --cp-level=disrupt"),
     ],

@@ -6,6 +6,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,10 @@ class Shop:
         """Wait until all services have their tasks."""
         for service, document in SERVICES.items():
             wanted = document["Mode"]["Replicated"]["Replicas"]
-            wait_until(service, lambda s=service, n=wanted: self.running(s) == n, 90)
+            wait_until(service, partial(self._has, service, wanted), 90)
+
+    def _has(self, service: str, wanted: int) -> bool:
+        return self.running(service) == wanted
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.testbed.control_plane import (
 )
 from tests.testbed.kwok import kwok_nodes, remove_fake_nodes
 from tests.testbed.layout import Site
-from tests.testbed.lease import leased
+from tests.testbed.lease import KEPT, holders, leased
 from tests.testbed.network import isolated
 from tests.testbed.nodes import NODES, Node, all_nodes, pod_network, start_nodes
 from tests.testbed.pki import CONTEXT, ensure_pki
@@ -86,9 +86,15 @@ def kubernetes() -> Iterator[Cluster]:
     """The cluster, reused when it is up already."""
     with leased(SITE, lambda: cluster_up(SITE), lambda: start_cluster(SITE), lambda: sweep(SITE)):
         cluster = Cluster(SITE)
-        stop_enforcing(cluster)
-        remove_fake_nodes(cluster)
+        if not _shared():
+            stop_enforcing(cluster)
+            remove_fake_nodes(cluster)
         yield cluster
+
+
+def _shared() -> bool:
+    """Whether other processes use the cluster now: what they have put into force is theirs."""
+    return len([holder for holder in holders(SITE) if holder != KEPT]) > 1
 
 
 def cluster_up(site: Site) -> bool:

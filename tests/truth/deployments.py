@@ -95,23 +95,27 @@ def _as_project(case: Case, engine: Engine, folder: Path) -> Iterator[str]:
             raise TestbedError(f"{' '.join(argv)}: {done.stderr.strip()}")
 
     try:
-        compose("up", "-d", *(["--wait"] if case.header.starts else []))
-        if not case.header.starts:
-            _wait_for_an_end(case, engine, name)
+        compose("up", "-d")
+        _wait_for_project(case, engine, name)
         yield f"compose://{name}?host={engine.url}"
     finally:
         compose("down", "-v", "-t", "0", "--remove-orphans")
 
 
-def _wait_for_an_end(case: Case, engine: Engine, project: str) -> None:
-    labels = [f"com.docker.compose.project={project}", f"com.docker.compose.service={case.subject}"]
+def _wait_for_project(case: Case, engine: Engine, project: str) -> None:
+    """Wait until all its containers are ready, or the one that does not start has shown it."""
+    labels = [f"com.docker.compose.project={project}"]
+    if not case.header.starts:
+        labels.append(f"com.docker.compose.service={case.subject}")
     with closing(engine.client()) as client:
 
-        def ended() -> bool:
-            found = client.containers.list(all=True, filters={"label": labels})
-            return any(_has_ended(container.attrs) for container in found)
+        def arrived() -> bool:
+            found = [c.attrs for c in client.containers.list(all=True, filters={"label": labels})]
+            if case.header.starts:
+                return all(map(_is_ready, found))
+            return any(map(_has_ended, found))
 
-        wait_until(f"{case.id} ends", ended, START_SECONDS)
+        wait_until(f"{case.id} is up", arrived, START_SECONDS)
 
 
 def _has_ended(container: dict[str, Any]) -> bool:
@@ -186,7 +190,8 @@ def _wait_for_container(
 
 def _is_ready(container: dict[str, Any]) -> bool:
     state = container["State"]
-    return bool(state["Running"]) and state.get("Health", {}).get("Status") in (None, "healthy")
+    health = state.get("Health", {}).get("Status")
+    return state["Status"] == "running" and health in (None, "healthy")
 
 
 def _create(client: Any, path: str, body: dict[str, Any], **params: str) -> str:

@@ -33,7 +33,10 @@ POLICIES: dict[Question, dict[str, Params]] = {
         "resources/not-throttled": {"enough": 50},
     },
     "services": {"networking/services-answer": {}, "networking/ports-reachable": {}},
-    "reachability": {"networking/policies-enforced": {}},
+    "reachability": {
+        "networking/policies-enforced": {},
+        "networking/isolated-names-resolve": {},
+    },
     "ports": {"networking/ports-reachable": {"beyond_host": False}},
     "isolation": {"networking/networks-isolated": {}},
     "drain": {"upgrades/nodes-can-be-drained": {}},
@@ -69,7 +72,8 @@ def _answer(case: Case, question: Question, uri: str) -> Answer:
     if "not evaluated" in verdicts or "passed" not in verdicts:
         gaps = [gap for result in results for gap in result.gaps]
         return Answer("unknown", _text(gaps) or "nothing to judge")
-    return Answer("ok", _text(figure for result in results for figure in result.figures))
+    # Notes come first, the measurement last.
+    return Answer("ok", _text(figure for result in results for figure in result.figures[-1:]))
 
 
 def _policies(case: Case, question: Question) -> Iterator[Policy]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -104,6 +105,8 @@ def _line(row: Row, answer: Answer) -> str:
 
 def _shown(case: Case, answer: Answer) -> str:
     text = answer.text.partition(", wanted ")[0] if answer.outcome == "fault" else answer.text
+    # The names of a run's own namespaces and projects say nothing to readers.
+    text = re.sub(rf"truth-{case.challenge}-{case.name}-[0-9a-f]{{4}}[/_-]?", "", text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rsplit(' ', 1)[0]} ..."
 
 

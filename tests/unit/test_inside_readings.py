@@ -30,8 +30,8 @@ def test_half_an_answer_is_a_gap(text: str) -> None:
         parse_sections(Output(1, text, "sh: cat: not found\n"))
 
 
-def test_first_process_and_caller() -> None:
-    """The program's user is told from that of whoever looks."""
+def test_first_process() -> None:
+    """Its user, and what it may still gain."""
     vitals = recorded("docker-limits-v1")
     assert (1000, True, True) == (
         vitals.main.user,
@@ -101,14 +101,14 @@ def test_last_mount_hides_the_others() -> None:
 
 def test_space_of_a_mount() -> None:
     """`df` counts in KiB."""
-    text = f"/srv/data\nwritable\n{DF}/dev/sdb 1000 600 400 60% /srv/data\n"
-    wanted = Space(place="/srv/data", can_write=True, total=1000 * KIB, free=400 * KIB)
+    text = f"/srv/data\nwritable 1000\n{DF}/dev/sdb 1000 600 400 60% /srv/data\n"
+    wanted = Space(place="/srv/data", can_write=True, user=1000, total=1000 * KIB, free=400 * KIB)
     assert wanted == parse_space(text)
 
 
 def test_space_without_df() -> None:
     """Where no `df` answers, the space is not known."""
-    assert Space(place="/data", can_write=False) == parse_space("/data\nunwritable\n")
+    assert Space(place="/data", can_write=False) == parse_space("/data\nunwritable \n")
 
 
 def test_listed_files() -> None:

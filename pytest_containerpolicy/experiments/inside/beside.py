@@ -52,7 +52,6 @@ def first_process(container: str, shared: bool) -> Path:
 def look(process: Path) -> None:
     """What `look.sh` prints."""
     show("main", process / "status")
-    show("caller", Path("/proc/self/status"))
     show("mounts", process / "mountinfo")
     show("/proc/meminfo", Path("/proc/meminfo"))
     root, paths = process / "root", cgroup_paths(process)
@@ -85,10 +84,12 @@ def show_all(root: Path, folders: Iterable[str], names: str) -> None:
 def disk(process: Path, *paths: str) -> None:
     """What `disk.sh` prints."""
     root = process / "root"
+    become_user_of(process)
     for path in paths:
         real = resolved(root, path)
         place = f"{root}{real}"
-        write(f"@@{path}", real, "writable" if os.access(place, os.W_OK) else "unwritable")
+        access = "writable" if os.access(place, os.W_OK) else "unwritable"
+        write(f"@@{path}", real, f"{access} {os.geteuid()}")
         try:
             found = os.statvfs(place)
         except OSError:
@@ -96,6 +97,19 @@ def disk(process: Path, *paths: str) -> None:
         total, free = (count * found.f_frsize // 1024 for count in (found.f_blocks, found.f_bavail))
         write("Filesystem 1024-blocks Used Available Capacity Mounted on")
         write(f"- {total} {total - free} {free} - {real}")
+
+
+def become_user_of(process: Path) -> None:
+    """Go on as a process's user, if we may: what it may write is what counts."""
+    fields = dict(line.split(":", 1) for line in lines(process / "status"))
+    user, group = (int(fields[name].split()[1]) for name in ("Uid", "Gid"))
+    if user != os.geteuid():
+        try:
+            os.setgroups([int(word) for word in fields.get("Groups", "").split()])
+            os.setgid(group)
+            os.setuid(user)
+        except OSError:
+            pass
 
 
 def resolved(root: Path, path: str) -> str:

@@ -29,8 +29,6 @@ if [ "$1" = shared ]; then
 fi
 echo "@@main"
 cat "/proc/$main/status"
-echo "@@caller"
-cat "/proc/$$/status"
 echo "@@mounts"
 cat /proc/self/mountinfo
 show /proc meminfo

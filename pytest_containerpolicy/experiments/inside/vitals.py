@@ -17,13 +17,12 @@ _MEMINFO = "/proc/meminfo"
 class Vitals(Struct, frozen=True, kw_only=True):
     """One copy seen from inside.
 
-    `main` is its first process, `caller` the one that looked; `swap` is the host's, in bytes.
+    `main` is its first process; `swap` is the host's, in bytes.
     """
 
     copy: Copy
     cgroup: Cgroup
     main: Process
-    caller: Process
     mounts: dict[str, MountPoint]
     swap: int
 
@@ -40,7 +39,6 @@ def parse_vitals(copy: Copy, sections: Sections) -> Vitals:
         copy=copy,
         cgroup=Cgroup(_cgroup_files(sections)),
         main=parse_status(texts.get("main", "")),
-        caller=parse_status(texts.get("caller", "")),
         mounts=parse_mounts(texts.get("mounts", "")),
         swap=_swap(texts.get(_MEMINFO, "")),
     )
