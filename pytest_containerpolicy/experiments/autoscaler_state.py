@@ -158,9 +158,9 @@ def _condition(document: Document, kind: str) -> Document:
 
 
 def _is_old(document: Document, patience: float) -> bool:
-    """Whether all its conditions, good or bad, have been as they are for so long."""
-    conditions = document.get("status", {}).get("conditions") or ()
-    times = [condition["lastTransitionTime"] for condition in conditions]
+    """Whether it has been there, working or not, for so long."""
+    conditions = (_condition(document, kind) for kind in ("AbleToScale", "ScalingActive"))
+    times = [condition["lastTransitionTime"] for condition in conditions if condition]
     youngest = max([*times, document["metadata"]["creationTimestamp"]])
     age = datetime.now(UTC) - datetime.fromisoformat(youngest)
     return age.total_seconds() > patience

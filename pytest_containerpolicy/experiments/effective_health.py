@@ -10,7 +10,13 @@ from msgspec import Struct
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, daemon_errors
-from pytest_containerpolicy.experiments.inside import Copy, in_every_copy, keeps_running, look_into
+from pytest_containerpolicy.experiments.inside import (
+    FROM_INSIDE,
+    Copy,
+    in_every_copy,
+    keeps_running,
+    look_into,
+)
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.model.container import Container
@@ -24,7 +30,7 @@ _KILLED = 137
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-@experiment("probe", "reads its cgroup from inside", applies=keeps_running)
+@experiment("probe", f"reads its cgroup {FROM_INSIDE}", applies=keeps_running)
 def no_oom_kills(container: Container, lab: Lab) -> Iterator[Violation]:
     """The kernel killed none of its processes for want of memory since it was started.
 
@@ -52,7 +58,7 @@ def no_oom_kills(container: Container, lab: Lab) -> Iterator[Violation]:
     yield from in_every_copy(container, lab, kills)
 
 
-@experiment("probe", "reads its cgroup from inside", applies=keeps_running)
+@experiment("probe", f"reads its cgroup {FROM_INSIDE}", applies=keeps_running)
 def not_throttled(
     container: Container, lab: Lab, at_most: float = 0.25, enough: int = 600
 ) -> Iterator[Violation]:

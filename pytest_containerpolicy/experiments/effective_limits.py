@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.experiments.inside import (
+    FROM_INSIDE,
     Copy,
     Vitals,
     declared_in_files,
@@ -46,7 +47,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     pids: int | None = None
 
 
-@experiment("probe", "reads its cgroup from inside", applies=keeps_running)
+@experiment("probe", f"reads its cgroup {FROM_INSIDE}", applies=keeps_running)
 def limits_in_force(
     container: Container, lab: Lab, required: tuple[Resource, ...] = ()
 ) -> Iterator[Violation]:

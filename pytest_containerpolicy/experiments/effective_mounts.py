@@ -7,6 +7,7 @@ from msgspec import Struct
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.inside import (
+    FROM_INSIDE,
     Copy,
     MountPoint,
     Vitals,
@@ -44,7 +45,7 @@ def mounts_volumes(container: Container) -> bool:
     return keeps_running(container) and bool(_declared(container))
 
 
-@experiment("probe", "reads its mounts and their space from inside", applies=mounts_volumes)
+@experiment("probe", f"reads its mounts and their space {FROM_INSIDE}", applies=mounts_volumes)
 def mounts_in_force(
     container: Container, lab: Lab, least_free: float = 0.05
 ) -> Iterator[Violation]:

@@ -1,5 +1,6 @@
 """The user, capabilities and file system that a container's first process really has."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.inside import (
     CAPABILITIES,
+    FROM_INSIDE,
     Copy,
     Vitals,
     declared_in_files,
@@ -33,6 +35,7 @@ _DEFAULT = frozenset(
     )
 )
 _ROOT = ("0", "root")
+_SECCOMP = re.compile("seccomp[=:](?!unconfined)")
 
 
 class Confinement(Struct, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class Confinement(Struct, frozen=True, kw_only=True):
     read_only_root: bool = False
 
 
-@experiment("probe", "reads the status of its first process", applies=keeps_running)
+@experiment("probe", f"reads the status of its first process {FROM_INSIDE}", applies=keeps_running)
 def runs_as_declared(container: Container, lab: Lab) -> Iterator[Violation]:
     """Its first process has no more rights than are declared."""
     yield from in_every_copy(
@@ -67,7 +70,7 @@ def declared_confinement(copy: Copy, lab: Lab) -> Confinement:
     if written is None:
         return own
     return Confinement(
-        user=written.user or own.user,
+        user=written.user.partition(":")[0] or own.user,
         capabilities=own.capabilities,
         no_new_privileges=own.no_new_privileges,
         is_filtered=own.is_filtered,
@@ -84,7 +87,9 @@ def excesses(vitals: Vitals, declared: Confinement) -> Iterator[Violation]:
     elif main.user == 0 and _names_other_than_root(declared):
         wanted = f"user {declared.user}" if declared.user else "a user other than root"
         yield Violation(found="runs as root", wanted=wanted, path=path)
-    if more := main.bounding - declared.capabilities:
+    # A kernel newer than our list has capabilities that are not in it.
+    more = frozenset() if declared.capabilities >= _ALL else main.bounding - declared.capabilities
+    if more:
         yield Violation(found=f"may have {few(sorted(more))}", wanted=_bound(declared.capabilities))
     yield from _unprotected(vitals, declared)
 
@@ -148,7 +153,7 @@ def _of_engine(document: Document) -> Confinement:
         capabilities=_granted(privileged, host.get("CapAdd") or (), host.get("CapDrop") or ()),
         no_new_privileges=any(one.startswith("no-new-privileges") for one in options)
         and "no-new-privileges=false" not in options,
-        is_filtered=not privileged and not any("seccomp" in one for one in options),
+        is_filtered=any(_SECCOMP.match(one) for one in options) and not privileged,
         read_only_root=bool(host.get("ReadonlyRootfs")),
     )
 

@@ -1,7 +1,8 @@
-"""What a container has written beside its volumes: it is gone when the container is replaced."""
+"""What a container has written beside its volumes: which is gone when the container is replaced."""
 
 import base64
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_containerpolicy.checks.registry import Bytes, Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, daemon_errors
 from pytest_containerpolicy.experiments.inside import (
+    FROM_INSIDE,
     Copy,
     few,
     in_every_copy,
@@ -54,7 +56,9 @@ class Written(Struct, frozen=True):
     is_whole: bool = True
 
 
-@experiment("probe", "lists what was written beside its volumes", applies=keeps_running)
+@experiment(
+    "probe", f"lists what was written beside its volumes {FROM_INSIDE}", applies=keeps_running
+)
 def state_in_volumes(
     container: Container,
     lab: Lab,
@@ -82,10 +86,10 @@ def written_by(copy: Copy, lab: Lab) -> Written:
     copy.require_running()
     if isinstance(lab, DockerLab):
         return _by_engine(copy, lab)
-    sections = dict(read(copy, lab, "written", lambda one: [_reference(one)]))
+    sections = dict(read(copy, lab, "written", lambda one: [str(_start(one))]))
     mounts = look_into(copy, lab).mounts
-    listed = parse_listing(sections["files"])
-    is_whole = "unfinished" not in sections and len(listed) < _MOST_LISTED
+    listed = parse_listing(sections["files"], _start(copy))
+    is_whole = "unfinished" not in sections and sections["files"].count("\n") < _MOST_LISTED - 1
     return Written(tuple(file for file in listed if file.path not in mounts), is_whole)
 
 
@@ -104,21 +108,23 @@ def _summary(files: Sequence[File]) -> str:
     return f"{total} written beside the volumes: {told}"
 
 
-def _reference(copy: Copy) -> str:
-    """A file that the kubelet makes anew right before each start of a container.
-
-    https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
-    """
-    return str(copy.spec.get("terminationMessagePath") or "/dev/termination-log")
+def _start(copy: Copy) -> int:
+    """When the container was started, in seconds since 1970: what its image brought is older."""
+    started = copy.status["state"]["running"]["startedAt"]
+    return int(datetime.fromisoformat(started).timestamp())
 
 
-def parse_listing(text: str) -> list[File]:
-    """The lines of `ls -ln`: mode, links, user, group, size, three words of time, path.
+def parse_listing(text: str, since: int) -> list[File]:
+    """The files that changed since then; the lines have time, size and path.
 
     A last line that was cut off is left out.
     """
-    lines = [line.split(None, 8) for line in text.splitlines()]
-    return [File(path=words[8], size=int(words[4])) for words in lines if len(words) > 8]
+    lines = [line.split(" ", 2) for line in text.splitlines()]
+    return [
+        File(path=words[2], size=int(words[1]))
+        for words in lines
+        if len(words) > 2 and int(words[0]) >= since
+    ]
 
 
 def _by_engine(copy: Copy, lab: DockerLab) -> Written:

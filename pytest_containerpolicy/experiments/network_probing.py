@@ -29,7 +29,7 @@ from pytest_containerpolicy.experiments.reachability import Pod
 
 Result = TypeVar("Result")
 Outcome = Literal["as expected", "got through", "blocked", "not told"]
-_THREADS = 8
+_THREADS = 24
 _PAUSE_SECONDS = 1.5
 _REPEATS = 2
 # One lost packet is no policy.

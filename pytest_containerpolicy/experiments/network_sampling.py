@@ -1,7 +1,7 @@
 """Which of all paths are probed: few, the same each time, and enough to judge every policy.
 
-Each policy, each of its rules, each direction and protocol, and each node as a place where
-policies are enforced gets a path that shows it; what is left of the sample goes round all pods.
+Each policy in each direction, each of its rules, and each node as a place where policies are
+enforced, for both protocols, gets a path that shows it; the rest of the sample goes round all pods.
 """
 
 from collections import defaultdict
@@ -23,9 +23,8 @@ from pytest_containerpolicy.experiments.reachability import (
 # Where nothing of anybody's is expected: in the range that the kernel gives to clients.
 LISTENER_PORT = 45871
 How = Literal["connect", "listener", "dns", "datagram"]
-# What a path shows, of which policy or node, in which direction, and more.
+# What a path shows, of which policy or node, in which direction, and more; by weight.
 Goal = tuple[str, str, Direction, str]
-_DENIES = {"TCP": "1 denies", "UDP": "3 denies"}
 _MOST_PATHS = 40_000
 _LEAST_SOURCES = 10
 
@@ -88,10 +87,9 @@ class _Planner:
                 self._by_goal[goal].append(path)
 
     def meet_goals(self) -> None:
-        """A path for each goal, denied ones of TCP first: they say most."""
+        """A path for each goal, if possible one that meets another goal already."""
         for goal in sorted(self._by_goal):
-            paths = self._by_goal[goal]
-            self._choose(min(paths, key=lambda path: (_doubt_of(path, goal), self._cost(path))))
+            self._choose(min(self._by_goal[goal], key=lambda path: self._rank(path, goal)))
 
     def fill(self, samples: int) -> None:
         """Further paths from where programs run anyway, going round the destinations."""
@@ -133,11 +131,16 @@ class _Planner:
         if path.how == "listener" and isinstance(path.destination, Pod):
             self._inhabited.add(path.destination)
 
+    def _rank(self, path: Path, goal: Goal) -> tuple[int, bool, tuple[int, int]]:
+        _, name, direction, _ = goal
+        unsure = doubt(path, name, direction) if path.denied else 0
+        return unsure, path not in self._chosen, self._cost(path)
+
     def _cost(self, path: Path) -> tuple[int, int]:
         """How many programs in pods of others it takes; then a number, the same each time."""
         cost = 2 * (path.source not in self._inhabited)
         if path.how == "listener":
-            cost += 2 * (path.destination not in self._inhabited)
+            cost += 1 + 2 * (path.destination not in self._inhabited)
         elif not path.answers:
             cost += 4 if path.how == "datagram" else 1
         return cost, _digest(path)
@@ -190,9 +193,10 @@ def _goals(path: Path) -> Iterator[Goal]:
     for basis in path.expectation.basis:
         ref, way = basis.policy.ref.qualified_name, basis.direction
         if path.denied:
-            yield _DENIES[path.protocol], ref, way, ""
             node = path.source.node if way == "egress" else getattr(path.destination, "node", "")
-            yield "4 enforces", node, way, ""
+            yield "3 denies on", node, way, path.protocol
+            if path.protocol == "TCP":
+                yield "1 denies", ref, way, ""
         else:
             yield "2 allows", ref, way, f"{basis.rule} {path.protocol}"
 
@@ -205,10 +209,6 @@ def doubt(path: Path, policy: str, direction: Direction) -> int:
     basis = path.expectation.basis
     beside = [b.policy.ref.qualified_name for b in basis if b.direction != direction]
     return 0 if not beside else 1 if policy in beside else 2
-
-
-def _doubt_of(path: Path, goal: Goal) -> int:
-    return doubt(path, goal[1], goal[2]) if path.denied and goal[0] in _DENIES.values() else 0
 
 
 def _round_robin(paths: Iterable[Path]) -> Iterator[Path]:

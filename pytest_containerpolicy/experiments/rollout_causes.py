@@ -112,7 +112,9 @@ def _gone_too_early(workload: Workload, stops: tuple[Stop, ...], words: _Words) 
     if workload.platform != "kubernetes":
         text = f"{words.copies} end while requests still come to them ({stop})"
         return Cause(text, words.delay, field_path(container, "stop_signal"))
-    if container.pre_stop:
+    if stop.killed:
+        how = f"killed at the end of a grace period that is too short ({stop})"
+    elif container.pre_stop:
         how = f"the preStop hook and the process are over too soon ({stop})"
     elif stop.seconds < _BRIDGE_SECONDS:
         how = f"no preStop, the process exits on SIGTERM ({stop})"

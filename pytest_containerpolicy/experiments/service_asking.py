@@ -56,18 +56,22 @@ class Asking:
     def ask(self, places: Sequence[Place]) -> list[Answer]:
         """All places; those that do not answer again, for endpoints change at any time."""
         sources = {place: self._source(place) for place in places if place.kind != "nothing"}
-        self._ask({place: pod for place, pod in sources.items() if pod})
+        self._ask(sources)
         for _ in range(_REPEATS):
-            silent = {p: sources[p] for p in self._found if not is_answer(self._found[p])}
+            silent = {p: sources[p] for p in self._found if self._disappoints(p, sources[p])}
             if not silent:
                 break
             time.sleep(_PAUSE_SECONDS)
             self._ask(silent)
         gone = self._gone(places)
-        return [self._weigh(place, sources.get(place), gone) for place in places]
+        return [self._weigh(place, sources, gone) for place in places]
 
-    def _source(self, place: Place) -> Pod | None:
-        return next((pod for pod in self._sources if self._may_reach(pod, place)), None)
+    def _source(self, place: Place) -> Pod:
+        """The first that may reach it, else the first: policies may not be in force."""
+        return next((p for p in self._sources if self._may_reach(p, place)), self._sources[0])
+
+    def _disappoints(self, place: Place, source: Pod) -> bool:
+        return not is_answer(self._found[place]) and self._may_reach(source, place)
 
     def _may_reach(self, pod: Pod, place: Place) -> bool:
         # Whether a pod reaches itself through a service is a matter of the node's set-up.
@@ -78,11 +82,10 @@ class Asking:
         )
         return all(expectation.allowed for expectation in expected)
 
-    def _ask(self, sources: "dict[Place, Pod | None]") -> None:
+    def _ask(self, sources: dict[Place, Pod]) -> None:
         by_pod: dict[Pod, list[Place]] = {}
         for place, pod in sources.items():
-            if pod:
-                by_pod.setdefault(pod, []).append(place)
+            by_pod.setdefault(pod, []).append(place)
 
         def asked(pod: Pod) -> list[Found]:
             whole = any(_is_datagram(place) for place in by_pod[pod])
@@ -119,20 +122,18 @@ class Asking:
             )
         return Probe(id=number, protocol="udp", host=host, port=port, timeout=timeout)
 
-    def _weigh(self, place: Place, source: Pod | None, gone: set[str]) -> Answer:
+    def _weigh(self, place: Place, sources: dict[Place, Pod], gone: set[str]) -> Answer:
         if place.kind == "nothing":
             return Answer(place=place, outcome="refused")
-        reason = self._doubt(place, source, gone)
+        reason = self._doubt(place, sources[place], gone)
         if reason:
             return Answer(place=place, outcome=_NOT_TOLD, reason=reason)
         found = self._found[place]
         answers = found.outcome == "resolved" if place.kind == "name" else is_answer(found)
         return Answer(place=place, outcome="answers" if answers else found.outcome, ms=found.ms)
 
-    def _doubt(self, place: Place, source: Pod | None, gone: set[str]) -> str:
+    def _doubt(self, place: Place, source: Pod, gone: set[str]) -> str:
         """Why what was found says nothing of the service; empty if it does."""
-        if source is None:
-            return f"network policies let no pod of the namespace through to {place}"
         found = self._found.get(place)
         if found is None:
             return self._gaps.get(source, f"{source} has only a shell, which can't ask {place}")
@@ -140,6 +141,8 @@ class Asking:
             return f"a proxy in {source} answers in the name of every address"
         if is_answer(found):
             return ""
+        if not self._may_reach(source, place):
+            return f"network policies let no pod of the namespace through to {place}"
         if source not in self._reaches:
             return f"{source} reaches nothing at all"
         if place.kind != "name" and _is_datagram(place) and found.outcome != "refused":

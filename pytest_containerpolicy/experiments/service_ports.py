@@ -28,12 +28,13 @@ def read_endpoints(lab: KubernetesLab, namespace: str) -> dict[str, list[Endpoin
     found: dict[str, dict[str, Endpoint]] = {}
     for document in lab.items(path):
         service = (document["metadata"].get("labels") or {}).get(SERVICE_LABEL, "")
-        for endpoint in _ready(document):
+        for endpoint in endpoints_in(document):
             found.setdefault(service, {})[endpoint.address] = endpoint
     return {service: list(endpoints.values()) for service, endpoints in found.items()}
 
 
-def _ready(document: Document) -> Iterator[Endpoint]:
+def endpoints_in(document: Document) -> Iterator[Endpoint]:
+    """The endpoints of one slice that are ready."""
     ports = tuple(
         (port.get("name") or "", port["port"])
         for port in document.get("ports") or ()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.docker_lab import DockerLab
+from pytest_containerpolicy.experiments.lab import LabOptions, open_lab
+from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.compose_projects import Project, project
 from tests.live.effective_pods import BUSYBOX, DISTROLESS, HOG, KILLED_CHILD, SERVER
 from tests.live.experiment_verdicts import Verdict, verdict
@@ -238,6 +243,16 @@ def test_state_beside_volumes(host: Host) -> None:
     assert f"{told} in container {name}" == host.ask("state_in_volumes", name).found
     assert "" == host.ask("state_in_volumes", name, ignored=("/srv", "/tmp")).found  # noqa: S108
     assert "" == host.ask("state_in_volumes", name, more_than=4096).found
+
+
+def test_program_that_does_not_end(host: Host) -> None:
+    """What hangs in a container is a gap after a while, and no more."""
+    name = host.run("slow", BUSYBOX, "sleep", "1000")
+    target = parse_target(f"engine+{host.engine.url}")
+    lab = open_lab(target, Timeouts(), LabOptions())
+    assert isinstance(lab, DockerLab)
+    with closing(lab), pytest.raises(CannotLook, match="did not end within 1 s"):
+        lab.execute(name, ["sh", "-c", "echo a; sleep 20"], seconds=1)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def _wait_for_pods(case: Case, document: Any, kubectl: Callable[..., str]) -> No
     elif kind == "Pod":
         kubectl(*wait, "--for=condition=Ready", f"pod/{name}")
     else:
-        copies = f"--for=jsonpath={{.status.readyReplicas}}={document['spec']['replicas']}"
+        copies = f"--for=jsonpath={{.status.availableReplicas}}={document['spec']['replicas']}"
         kubectl(*wait, copies, f"{kind}/{name}")
 
 
@@ -120,7 +120,7 @@ def _wait_for_project(case: Case, engine: Engine, project: str) -> None:
 
 def _has_ended(container: dict[str, Any]) -> bool:
     """Whether it is over, or waits for longer and longer before the next attempt."""
-    return container["RestartCount"] >= _ATTEMPTS or container["State"]["Status"] == "exited"
+    return bool(container["RestartCount"] >= _ATTEMPTS or container["State"]["Status"] == "exited")
 
 
 @contextmanager

@@ -47,6 +47,8 @@ POLICIES: dict[Question, dict[str, Params]] = {
     "rollback": {"upgrades/bad-revision-is-harmless": {**_TRAFFIC, "seconds": 4}},
     "crash": {"upgrades/recovers-from-crash": {"within": 20, "stays": 8}},
 }
+# Swarm sets no deadline for a task to start.
+_OF_SWARM: dict[Question, Params] = {"rollout": {"deadline": 20}}
 _WORKLOADS = ("Deployment", "StatefulSet", "Pod", "service", "container")
 
 
@@ -81,7 +83,9 @@ def _policies(case: Case, question: Question) -> Iterator[Policy]:
     for name, params in POLICIES[question].items():
         policy = load_policy(pack.folder / name / POLICY_FILE, pack.name)
         if case.platform in policy.data.platforms:
-            yield replace(policy, params=policy.params | policy.check.convert(params))
+            own = _OF_SWARM.get(question, {}) if case.platform == "swarm" else {}
+            params = policy.check.convert(params | own)
+            yield replace(policy, params=policy.params | params)
 
 
 def _judged(case: Case, policy: Policy, uri: str) -> Result:

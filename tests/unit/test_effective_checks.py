@@ -215,6 +215,14 @@ def test_missing_seccomp_filter() -> None:
     assert ["no seccomp filter"] == rights("pod-shared-processes-v1", pod_copy(profile))
 
 
+def test_seccomp_profile_of_an_engine() -> None:
+    """Only a profile that is named is missed: a daemon may have switched its own off."""
+    named = engine_copy({"SecurityOpt": ["seccomp={}"]})
+    assert ["no seccomp filter"] == rights("pod-shared-processes-v1", named)
+    for options in (None, ["seccomp=unconfined"]):
+        assert [] == rights("pod-shared-processes-v1", engine_copy({"SecurityOpt": options}))
+
+
 def test_unknown_privileges_are_a_gap() -> None:
     """A kernel that does not tell says nothing for the declaration."""
     host = {"SecurityOpt": ["no-new-privileges"]}

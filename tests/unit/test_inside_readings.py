@@ -112,14 +112,10 @@ def test_space_without_df() -> None:
 
 
 def test_listed_files() -> None:
-    """Names may have blanks; what is cut off in the middle of a line is left out."""
-    lines = (
-        "-rw-r--r--    1 0        0                3 Nov 23 15:36 /state\n"
-        "-rw-r--r-- 1 0 0 2000000 Nov 23 15:36 /var/lib/my app/db x\n"
-        "-rw-r--r-- 1 0"
-    )
-    wanted = [File(path="/state", size=3), File(path="/var/lib/my app/db x", size=2000000)]
-    assert wanted == parse_listing(lines)
+    """Names may have blanks; older files and a line that was cut off are left out."""
+    lines = "100 3 /state\n99 8 /etc/issue\n120 2000000 /var/lib/my app/db  x\n130 7"
+    wanted = [File(path="/state", size=3), File(path="/var/lib/my app/db  x", size=2000000)]
+    assert wanted == parse_listing(lines, 100)
 
 
 @pytest.mark.parametrize(

@@ -92,15 +92,15 @@ def test_samples_of_each_sign() -> None:
 
     denied = [path for path in plan.paths if path.denied]
     assert 20 <= len(denied) <= 25
-    assert 18 <= len({path.destination for path in denied})
+    assert 15 <= len({path.destination for path in denied})
 
 
 def test_nobody_is_entered_without_need() -> None:
-    """Ingress is shown from a pod of our own: nothing is started in others but for UDP."""
+    """Ingress is shown from a pod of our own; for UDP one pod on each node has a listener."""
     plan = make_plan(scene(workloads(3), policy("deny")), [STRANGER], samples=40)
 
     entered = plan.listeners - {STRANGER}
-    assert 1 == len(entered)
+    assert 3 == len(entered)
     assert {STRANGER} | entered >= {path.source for path in plan.paths}
 
 

@@ -66,8 +66,9 @@ def _measurement(failures: Sequence[str], late: float = 0.0) -> Measurement:
     )
 
 
-def _replaced(seconds: float = 0.3, **changes: Any) -> Replacement:
-    stop = Stop(name="web-1", seconds=seconds, codes={"app": 0})
+def _replaced(seconds: float = 0.3, *, killed: bool = False, **changes: Any) -> Replacement:
+    codes = {"app": 137 if killed else 0}
+    stop = Stop(name="web-1", seconds=seconds, codes=codes, killed=killed)
     return Replacement(seconds=12.4, copies=2, completed=True, stops=(stop,), **changes)
 
 
@@ -91,6 +92,14 @@ def test_gone_before_the_endpoints_knew() -> None:
     assert [
         f"{lost}the preStop hook and the process are over too soon (exit 0 after 1.2 s)"
     ] == _causes(_web(f"{GATE}, {short}"), _replaced(1.2), "refused")
+
+
+def test_killed_before_the_endpoints_knew() -> None:
+    """A program that does not end by itself is gone with its grace period."""
+    short = "killed at the end of a grace period that is too short (exit 137 after 1.1 s)"
+    assert [f"pods were gone before the endpoints knew: {short}"] == _causes(
+        _web(), _replaced(1.1, killed=True), "timeout"
+    )
 
 
 def test_no_readiness_probe() -> None:

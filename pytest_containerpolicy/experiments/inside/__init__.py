@@ -4,7 +4,12 @@ in_every_copy(container, lab, lambda copy: differences(look_into(copy, lab)))
 """
 
 from pytest_containerpolicy.experiments.inside.compose_files import declared_in_files
-from pytest_containerpolicy.experiments.inside.copies import Copy, Document, keeps_running
+from pytest_containerpolicy.experiments.inside.copies import (
+    FROM_INSIDE,
+    Copy,
+    Document,
+    keeps_running,
+)
 from pytest_containerpolicy.experiments.inside.mounts import MountPoint
 from pytest_containerpolicy.experiments.inside.processes import CAPABILITIES
 from pytest_containerpolicy.experiments.inside.survey import few, in_every_copy, read
@@ -12,6 +17,7 @@ from pytest_containerpolicy.experiments.inside.vitals import Vitals, look_into
 
 __all__ = [
     "CAPABILITIES",
+    "FROM_INSIDE",
     "Copy",
     "Document",
     "MountPoint",

@@ -126,19 +126,15 @@ def resolved(root: Path, path: str) -> str:
     return real or "/"
 
 
-def written(process: Path, reference: str) -> None:
+def written(process: Path, since: str) -> None:
     """What `written.sh` prints."""
     root = process / "root"
-    try:
-        made = Path(f"{root}{reference}").stat().st_mtime
-    except OSError as error:
-        sys.exit(f"{reference}: {error.strerror}: its time tells when the container was made")
     write("@@files")
     deadline, count = time.monotonic() + SECONDS, 0
     for place, found in files(root, root.stat().st_dev):
-        if found.st_mtime > made:
+        if found.st_mtime >= int(since):
             count += 1
-            write(f"-r 1 {found.st_uid} {found.st_gid} {found.st_size} - - - {place}")
+            write(f"{int(found.st_mtime)} {found.st_size} {place}")
         if count >= MOST_FILES or time.monotonic() > deadline:
             write("@@unfinished")
             return

@@ -16,6 +16,8 @@ from pytest_containerpolicy.targets.kubernetes_exec import Output
 Document = dict[str, Any]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+# What an experiment that looks inside says of how it does that.
+FROM_INSIDE = "from inside, or from a prober beside it where it has no shell"
 SECONDS = 30.0
 WORKERS = 8
 

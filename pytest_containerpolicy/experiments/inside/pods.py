@@ -19,6 +19,7 @@ from pytest_containerpolicy.targets.kubernetes_exec import Output
 
 _LOADER = "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"
 _ENDED = ("Succeeded", "Failed")
+_CONTAINERS = ("containers", "initContainers")
 _STATUSES = ("containerStatuses", "initContainerStatuses")
 
 
@@ -44,7 +45,7 @@ class Pods(Place):
                     name=f"pod {pod['metadata']['name']}",
                     document=pod,
                     status=own,
-                    down=_why_down(own, status.get("phase", "")),
+                    down=_why_down(own, pod, container.name),
                 )
 
     def execute(self, copy: Copy, argv: Sequence[str]) -> Output:
@@ -86,9 +87,12 @@ class Pods(Place):
         return debugger(self._lab, pod, name, security=security_of(pod, name))
 
 
-def _why_down(status: Document, phase: str) -> str:
+def _why_down(status: Document, pod: Document, container: str) -> str:
     state = status.get("state") or {}
     if "running" in state:
         return ""
+    spec = pod["spec"]
+    if container not in {one["name"] for key in _CONTAINERS for one in spec.get(key) or ()}:
+        return f"has no container {container}: it is of another revision"
     details = state.get("waiting") or state.get("terminated") or {}
-    return f"does not run ({details.get('reason') or phase or 'no status'})"
+    return f"does not run ({details.get('reason') or pod['status'].get('phase') or 'no status'})"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pytest_containerpolicy.experiments.prober.wire import Attempt, Host
 
 LINGER = 0.100  # who closes first keeps the port for a minute: leave that to the server
+AT_ONCE = 0.020
 READ_SIZE = 65536
 Connection = Any  # a pair of asyncio.StreamReader and asyncio.StreamWriter
 
@@ -94,7 +95,7 @@ class Connector:
         attempt.stage = "answer"
         try:
             with contextlib.suppress(asyncio.TimeoutError):
-                if not await asyncio.wait_for(reader.read(1), LINGER):
+                if not await asyncio.wait_for(reader.read(1), AT_ONCE):
                     raise asyncio.IncompleteReadError(b"", 1)
         finally:
             writer.close()
