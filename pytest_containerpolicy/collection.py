@@ -238,7 +238,7 @@ class PolicyPlugin:
             target.id
             for target in self.readings.targets.values()
             if (target.platform is None or target.platform in policy.data.platforms)
-            and (target.is_live or policy.level == "observe")
+            and (target.is_live or not policy.is_experiment)
         ]
 
     def may_assume(self, policy: Policy, target: str) -> bool:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -71,13 +71,31 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Policy(Struct, frozen=True, kw_only=True, dict=True):
-    """One policy of one pack, with its check found and its params converted."""
+    """One policy of one pack. `settings` are the params of the profile, as they are written.
+
+    Its check is found, and the params converted, when first asked for: a run that only observes
+    loads no experiment.
+    """
 
     data: PolicyData
     file: Path
     pack: str
-    check: Check
-    params: dict[str, Any]
+    settings: dict[str, Any]
+
+    @cached_property
+    def check(self) -> Check:
+        """The check or experiment that it names. Raises `PackError` if there is none."""
+        return _find(self.data)
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The params as the check's types. Raises `PackError` naming the key."""
+        return self.check.convert(self.settings)
+
+    @property
+    def is_experiment(self) -> bool:
+        """Whether it is judged by an experiment."""
+        return bool(self.data.experiment)
 
     @property
     def id(self) -> str:
@@ -90,7 +108,9 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def level(self) -> Level:
         """The least that a run must be allowed to do, for this policy to be judged."""
-        return self.check.level if isinstance(self.check, Experiment) else "observe"
+        if not self.is_experiment:
+            return "observe"
+        return cast(Experiment, self.check).level
 
     @property
     def assumption(self) -> str:
@@ -154,8 +174,10 @@ def policy_files(pack: Pack) -> list[Path]:
     return sorted(pack.folder.glob(f"**/{POLICY_FILE}"))
 
 
-def load_policy(file: Path, pack: str, profile: Profile = "baseline") -> Policy:
-    """One policy with the params of a profile.
+def load_policy(
+    file: Path, pack: str, profile: Profile = "baseline", *, experiments: bool = True
+) -> Policy:
+    """One policy with the params of a profile; without `experiments` those are not looked up yet.
 
     Raises `PackError` naming file, line, key, value and what is allowed.
     """
@@ -163,22 +185,26 @@ def load_policy(file: Path, pack: str, profile: Profile = "baseline") -> Policy:
     try:
         data = msgspec.convert(document.content, PolicyData)
         _require_id(data, file)
-        check = _find(data)
-        params = check.convert(data.params | data.profiles.get(profile, {}))
+        settings = data.params | data.profiles.get(profile, {})
+        policy = Policy(data=data, file=file, pack=pack, settings=settings)
+        if experiments or data.check:
+            policy.params  # noqa: B018 - a mistake is told now, with its line
     except msgspec.ValidationError as error:
         raise PackError(_explain(file, str(error), document)) from None
     except PackError as error:
         key = str(error).partition(":")[0]
         raise PackError(f"{file}:{document.line_of(key)}: {error}") from None
-    return Policy(data=data, file=file, pack=pack, check=check, params=params)
+    return policy
 
 
-def load_pack(pack: Pack, profile: Profile = "baseline") -> list[Policy]:
-    """Every policy of a pack, with the params of a profile. Raises `PackError`."""
+def load_pack(
+    pack: Pack, profile: Profile = "baseline", *, experiments: bool = True
+) -> list[Policy]:
+    """Every policy of a pack, as `load_policy` gives it. Raises `PackError`."""
     files = policy_files(pack)
     if not files:
         raise PackError(f"pack {pack.folder}: no {POLICY_FILE} in it")
-    policies = [load_policy(file, pack.name, profile) for file in files]
+    policies = [load_policy(f, pack.name, profile, experiments=experiments) for f in files]
     _require_unique(policies)
     return policies
 

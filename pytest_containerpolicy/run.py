@@ -129,12 +129,13 @@ class Run(PolicyPlugin):
             self.shared.cleanup()
 
     def print_policies(self) -> None:
-        """A line per selected policy: id, severity, platforms, title."""
+        """A line per selected policy: id, severity, evidence, platforms, title."""
         width = max(len(policy.id) for policy in self.policies)
         for policy in self.policies:
             data = policy.data
             platforms = ",".join(data.platforms)
-            print(f"{policy.id:<{width}}  {data.severity:<8}  {platforms:<32}  {data.title}")
+            facts = f"{data.severity:<8}  {data.evidence:<9}  {platforms:<32}"
+            print(f"{policy.id:<{width}}  {facts}  {data.title}")
 
 
 def make_run(config: pytest.Config, settings: Settings) -> Run:
@@ -147,13 +148,13 @@ def make_run(config: pytest.Config, settings: Settings) -> Run:
         min_severity=settings.min_severity,
         profile=settings.profile,
     )
-    asked = _asked_for(chosen, settings)
+    asks_nothing = settings.selftest or config.option.cp_list
+    asked = chosen if asks_nothing else _asked_for(chosen, settings)
     if not asked:
         raise UsageError(
             "no policy is left: --cp-select, --cp-ignore and --cp-min-severity leave none"
             + _more(len(chosen))
         )
-    asks_nothing = settings.selftest or config.option.cp_list
     if not settings.targets and not asks_nothing:
         raise UsageError(
             "no target: give --cp-target URI, CONTAINERPOLICY_TARGETS or containerpolicy_targets"
@@ -197,8 +198,8 @@ def _asked_for(chosen: Sequence[Policy], settings: Settings) -> list[Policy]:
     return [
         policy
         for policy in chosen
-        if settings.selftest
-        or is_allowed(policy.level, settings.level)
+        if not policy.is_experiment
+        or (settings.level != "observe" and is_allowed(policy.level, settings.level))
         or names & {policy.id, *policy.data.aliases}
     ]
 
@@ -215,7 +216,12 @@ def load_policies(settings: Settings, base: Path) -> list[Policy]:
     """Every policy of the shipped pack and the packs that were named. Raises `PackError`."""
     packs = [builtin_pack(), *(find_pack(name, base) for name in settings.packs)]
     folders = {pack.folder: pack for pack in packs}
-    policies = [p for pack in folders.values() for p in load_pack(pack, settings.profile)]
+    acts = settings.selftest or settings.level != "observe"
+    policies = [
+        policy
+        for pack in folders.values()
+        for policy in load_pack(pack, settings.profile, experiments=acts)
+    ]
     return sorted(policies, key=lambda policy: policy.id)
 
 

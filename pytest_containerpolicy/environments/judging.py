@@ -48,12 +48,13 @@ def check_policy(
     `params` override the policy's own. Raises `UsageError` for an unknown policy or param, and
     `Unreachable` if the environment can't be read.
     """
-    policies = load_pack(builtin_pack(), profile)
+    policies = load_pack(builtin_pack(), profile, experiments=False)
     policy = next((policy for policy in policies if matches(policy, policy_id)), None)
     if policy is None or policy.challenge == policy_id:
         known = [policy.id for policy in policies]
         raise UsageError(f"no policy {policy_id!r}{suggestion(policy_id, known)}")
-    changed = replace(policy, params=policy.params | policy.check.convert(params))
+    policy.check.convert(params)
+    changed = replace(policy, settings=policy.settings | params)
     return _evaluate([changed], subject)[0]
 
 
@@ -62,11 +63,14 @@ def assert_policies(
 ) -> list[Result]:
     """Assert that policies (all, or those that globs or challenges select) hold for a subject.
 
-    What could not be looked at fails the assertion too. Returns the results, so that a test can
+    Experiments are not among them: those have fixtures of their own. What could not be looked at
+    fails the assertion too. Returns the results, so that a test can
     ask more of them. Raises `AssertionError` whose message holds every finding.
     """
     __tracebackhide__ = True
-    policies = select(load_pack(builtin_pack(), profile), selected=selected, profile=profile)
+    pack = load_pack(builtin_pack(), profile, experiments=False)
+    chosen = select(pack, selected=selected, profile=profile)
+    policies = [policy for policy in chosen if not policy.is_experiment]
     results = _evaluate(policies, subject)
     wrong = [describe(result) for result in results if result.verdict in _WRONG]
     if wrong:

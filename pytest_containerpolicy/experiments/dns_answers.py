@@ -144,9 +144,9 @@ class _Asking:
 
     def __init__(self, lab: KubernetesLab, vantage: Vantage, namespace: str) -> None:
         self._lab, self._vantage, self._namespace = lab, vantage, namespace
-        pod = vantage.pod
-        output = lab.execute(pod.namespace, pod.name, _RESOLV_CONF, container=vantage.container)
-        self._domain = _domain(output.out, namespace)
+        self._domain = cluster_domain(lab, vantage)
+        if not self._domain:
+            raise CannotLook(f"the pods of {namespace} have no search domain {namespace}.svc.*")
 
     def settled(self) -> dict[str, tuple[Lookup, ...]]:
         """What each name resolves to, once name servers have had the time to learn of changes."""
@@ -219,15 +219,17 @@ class _Asking:
                 yield name, (None if spec.get("publishNotReadyAddresses") else addresses, True)
 
 
-def _domain(resolv_conf: str, namespace: str) -> str:
-    """The cluster's domain, of which a pod's first search domain is made."""
-    for line in resolv_conf.splitlines():
+def cluster_domain(lab: KubernetesLab, vantage: Vantage) -> str:
+    """The cluster's domain, of which a pod's first search domain is made; empty if it has none."""
+    pod = vantage.pod
+    output = lab.execute(pod.namespace, pod.name, _RESOLV_CONF, container=vantage.container)
+    for line in output.out.splitlines():
         words = line.split()
         if words[:1] == ["search"]:
             for word in words[1:]:
-                if word.startswith(f"{namespace}.svc."):
-                    return word.removeprefix(f"{namespace}.svc.").rstrip(".")
-    raise CannotLook(f"the pods of {namespace} have no search domain {namespace}.svc.DOMAIN")
+                if word.startswith(f"{pod.namespace}.svc."):
+                    return word.removeprefix(f"{pod.namespace}.svc.").rstrip(".")
+    return ""
 
 
 def _text(lookup: Lookup) -> str:

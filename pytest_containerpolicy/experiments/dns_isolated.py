@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pytest_containerpolicy.checks.networking_policies import egress_isolated
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.dns_answers import cluster_domain
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, is_ready
 from pytest_containerpolicy.experiments.network_pods import pod_of
 from pytest_containerpolicy.experiments.network_scene import namespace_labels
@@ -16,7 +17,6 @@ from pytest_containerpolicy.model.workload import Workload
 _NAME = "kubernetes.default.svc"
 # As long as resolvers ask on: two servers, twice, 5 seconds each.
 _SECONDS = 22.0
-_TRIES = 2
 # EAI_AGAIN: no name server answered. Another error is an answer: there is no such name.
 _NO_ANSWER = "[Errno -3]"
 
@@ -46,12 +46,14 @@ def workload_resolves_names(workload: Workload, lab: KubernetesLab) -> Iterator[
     pod = pod_of(pods[0], namespace_labels(lab, workload.namespace))
     lab.say(f"names: looking one up from {pod}")
     vantage = open_vantage(lab, pod, whole=True)
-    probe = Probe(id="name", protocol="dns", name=_NAME, timeout=_SECONDS, attempts=_TRIES)
-    found = vantage.ask(lab, [probe])
-    if not found:
+    if not vantage.python:
         raise CannotLook(f"pod {pod} has only a shell, which can't look up names")
-    lab.record(f"names from {pod}: {found[0].outcome} in {found[0].ms:.0f} ms")
-    if not _answered(found[0]):
+    domain = cluster_domain(lab, vantage)
+    # With its dot it is asked for once, and of the cluster's own DNS; without, of whatever is used.
+    name = f"{_NAME}.{domain}." if domain else _NAME
+    (found,) = vantage.ask(lab, [Probe(id="name", protocol="dns", name=name, timeout=_SECONDS)])
+    lab.record(f"names from {pod}: {found.outcome} in {found.ms:.0f} ms")
+    if not _answered(found):
         yield Violation(
             found=f"no name server answers pod {pod}",
             wanted="an answer, from the cluster's DNS or another",

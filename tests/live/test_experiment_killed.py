@@ -86,7 +86,8 @@ volumes: {data: {}}
 
 
 def _deployment(claim: bool) -> dict[str, Any]:
-    container, spec = dict(CONTAINER), {"terminationGracePeriodSeconds": 5}
+    container: dict[str, Any] = dict(CONTAINER)
+    spec: dict[str, Any] = {"terminationGracePeriodSeconds": 5}
     if claim:
         container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
         spec["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]

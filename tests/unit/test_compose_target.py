@@ -55,7 +55,8 @@ def test_id_of_the_current_folder_is_its_name(
         ("compose://shop/x", "write compose://PROJECT, or compose:PATH for files"),
         (
             "compose://shop?hots=x",
-            "unknown key 'hots'; did you mean 'host'? (allowed: cert_path, context, host, workload)",
+            "unknown key 'hots'; did you mean 'host'?"
+            " (allowed: cert_path, context, host, workload)",
         ),
         ("compose://shop?host=unix:///x&context=y", "give host or context, not both"),
         ("compose://shop?cert_path=x", "cert_path goes with host=tcp://HOST:PORT"),

@@ -233,7 +233,8 @@ def test_in_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         ("k8s+incluster:", "k8s+incluster:: write k8s+incluster://"),
         (
             "k8s+incluster://?kubeconfig=a",
-            "k8s+incluster://?kubeconfig=a: unknown key 'kubeconfig' (allowed: namespace, workload)",
+            "k8s+incluster://?kubeconfig=a: unknown key 'kubeconfig'"
+            " (allowed: namespace, workload)",
         ),
     ],
 )
