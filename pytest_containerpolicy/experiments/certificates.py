@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from pytest_containerpolicy.checks.registry import Violation
-from pytest_containerpolicy.errors import CannotLook, UsageError
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.addresses import host_and_port
 from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab
 from pytest_containerpolicy.experiments.network_scene import own_pod
 from pytest_containerpolicy.experiments.network_vantage import open_vantage
@@ -106,7 +107,7 @@ def _addresses(document: Document) -> Iterator[str]:
 
 
 def _probe(number: str, host: str, place: str) -> Probe:
-    address, port = _split(place)
+    address, port = host_and_port(place, "address", _PORT)
     return Probe(
         id=number,
         protocol="tls",
@@ -115,16 +116,6 @@ def _probe(number: str, host: str, place: str) -> Probe:
         server_name=_name(host),
         timeout=_SECONDS,
     )
-
-
-def _split(place: str) -> tuple[str, int]:
-    """Address and port; an IPv6 address with a port is in brackets."""
-    host, colon, port = place.rpartition(":")
-    if not colon or (":" in host and not host.endswith("]")):
-        return place.strip("[]"), _PORT
-    if not port.isdigit():
-        raise UsageError(f"params.address: {place!r} is no address such as 192.0.2.10:8443")
-    return host.strip("[]"), int(port)
 
 
 def _name(host: str) -> str:

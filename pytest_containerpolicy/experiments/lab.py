@@ -73,7 +73,9 @@ class Lab(ABC):
         self.figures: list[str] = []
         self._journal = journal
         self._answers: dict[Hashable, Any] = {}
-        self._lock = threading.RLock()
+        self._opening = threading.Lock()
+        # Threads of whoever makes an answer may open the journal meanwhile.
+        self._answering = threading.RLock()
 
     @property
     def platform(self) -> str:
@@ -83,7 +85,7 @@ class Lab(ABC):
     @property
     def journal(self) -> Journal:
         """The run's journal, made when first something is to be written down."""
-        with self._lock:
+        with self._opening:
             if self._journal is None:
                 self._journal = Journal(state_folder(), new_run())
             return self._journal
@@ -126,7 +128,7 @@ class Lab(ABC):
 
     def once(self, key: Hashable, make: Callable[[], Answer]) -> Answer:
         """What `make` gave when it was first asked for in this run; a failure is kept as well."""
-        with self._lock:
+        with self._answering:
             if key not in self._answers:
                 try:
                     self._answers[key] = make()

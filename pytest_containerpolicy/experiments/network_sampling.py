@@ -102,18 +102,18 @@ class _Planner:
                 count += 1
 
     def add_controls(self) -> None:
-        """For each denied path something that shows its port to answer, or silence is no proof."""
-        shown = {path.place for path in self._chosen if not path.denied}
-        by_place: defaultdict[tuple[End, int, str], list[Path]] = defaultdict(list)
+        """For each path another that shows its port to answer, or silence is no proof."""
+        allowed: defaultdict[tuple[End, int, str], list[Path]] = defaultdict(list)
         for path in self._candidates:
             if not path.denied:
-                by_place[path.place].append(path)
+                allowed[path.place].append(path)
         for path in list(self._chosen):
-            proves_itself = not path.denied or path.answers or path.how == "listener"
-            if not proves_itself and path.place not in shown and by_place[path.place]:
-                shown.add(path.place)
+            if path.answers or path.how == "listener":
+                continue
+            others = [other for other in allowed[path.place] if other is not path]
+            if others and not any(other in self._chosen for other in others):
                 # At worst it is the pod itself that asks: nothing is between the two.
-                self._choose(min(by_place[path.place], key=self._cost))
+                self._choose(min(others, key=self._cost))
 
     def plan(self) -> Plan:
         return Plan(

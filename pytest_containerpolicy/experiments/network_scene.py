@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from ipaddress import ip_address
+from contextlib import contextmanager
 
 import msgspec
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook, UsageError
+from pytest_containerpolicy.experiments.addresses import host_and_port
 from pytest_containerpolicy.experiments.kubernetes_lab import (
     Document,
     KubernetesLab,
@@ -237,14 +237,9 @@ def _api_servers(lab: KubernetesLab, gaps: list[str]) -> Iterator[Fixture]:
 
 
 def _outside(text: str) -> Fixture:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"outside: {text!r} is not an address and port such as 192.0.2.10:443")
-    host = host.strip("[]")
-    with suppress(ValueError):
-        return Fixture(end=Address(name=text, address=str(ip_address(host))), port=int(port))
+    host, port = host_and_port(text, "outside")
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise CannotLook(f"outside: {host} does not resolve here: {error}") from None
-    return Fixture(end=Address(name=text, address=str(found[0][4][0])), port=int(port))
+        raise CannotLook(f"params.outside: {host} does not resolve here: {error}") from None
+    return Fixture(end=Address(name=host, address=str(found[0][4][0])), port=port)

@@ -1,7 +1,7 @@
 """A pytest plugin that kills its run with SIGKILL at one step of an experiment.
 
 A step is a change: a write to the API server, an exec, a write to a Docker daemon, a run of
-Compose. `KILL_AT` counts them: an odd number kills before step (n + 1) / 2, an even one after it.
+Compose. The run ends right after step `KILL_AT`: it has acted, and done nothing since.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ def _killing(real: Callable[..., Any], counts: Callable[..., bool]) -> Callable[
         if not counts(*args):
             return real(*args, **kwargs)
         _steps += 1
-        if 2 * _steps - 1 == _KILL_AT:
-            _die()
-        answer = real(*args, **kwargs)
-        if 2 * _steps == _KILL_AT:
-            _die()
-        return answer
+        try:
+            return real(*args, **kwargs)
+        finally:
+            if _steps == _KILL_AT:
+                _die()
 
     return step
 

@@ -126,9 +126,13 @@ def restricted(namespace: Namespace, folder: Path, *rights: str) -> Path:
     name = f"prober-{len(rights)}"
     token = account(namespace, name)
     subject = f"--serviceaccount={namespace.name}:{name}"
-    namespace.cluster.kubectl(
-        "create", "clusterrolebinding", f"{namespace.name}-{name}", "--clusterrole=view", subject
-    )
+    kubectl, binding = namespace.cluster.kubectl, f"{namespace.name}-{name}"
+    kubectl("create", "clusterrolebinding", binding, "--clusterrole=view", subject)
+    uid = kubectl("get", "namespace", namespace.name, "-o", "jsonpath={.metadata.uid}")
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": namespace.name, "uid": uid}
+    change = {"metadata": {"ownerReferences": [owner]}}
+    # It goes when the namespace goes.
+    kubectl("patch", "clusterrolebinding", binding, "-p", json.dumps(change))
     for number, right in enumerate(rights):
         verbs, resource = right.split()
         role = f"{name}-{number}"

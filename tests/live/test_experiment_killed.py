@@ -1,7 +1,7 @@
 """Runs that are killed at every step of an experiment, and what comes after puts right.
 
 Each experiment runs on a namespace or project of its own, again and again, and is killed with
-SIGKILL before and after each change that it makes, until it gets through.
+SIGKILL after each change that it makes, until it gets through.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ params: {params}
 why: w.
 fix: f.
 """
-MOST_STEPS = 80
-SIDE_BY_SIDE = 4
+MOST_STEPS = 40
+SIDE_BY_SIDE = 5
 REPO = Path(__file__).parents[2]
 
 

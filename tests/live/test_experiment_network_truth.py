@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,30 @@ def test_denied_both_ways(namespace: Namespace, enforcing: None) -> None:
     found = trial(namespace, ENFORCED)
 
     assert (1, {}, []) == (found.judged, found.findings, found.gaps)
+
+
+def test_the_outside(namespace: Namespace, enforcing: None) -> None:
+    """An address beyond the cluster is probed from those who may and those who may not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+        towards.connect((namespace.cluster.site.address, 1))
+        address = str(towards.getsockname()[0])
+    block = {"ipBlock": {"cidr": f"{address}/32"}}
+    started(
+        namespace,
+        *(deployment(name, "python", command=SLEEP) for name in ("may", "not")),
+        policy("may", "may", policyTypes=["Egress"], egress=[{"to": [block]}]),
+        policy("not", "not", policyTypes=["Egress"], egress=[{"to": [pods("may")]}]),
+    )
+    with socket.create_server((address, 0)) as outside:
+        place = f"{address}:{outside.getsockname()[1]}"
+        enforced = trial(namespace, ENFORCED, outside=place)
+        rule = ("-d", address, "-p", "tcp", "--dport", place.partition(":")[2], "-j", "DROP")
+        with rule_on_nodes(namespace.cluster, "-s", address_of(namespace, "may"), *rule):
+            blocked = trial(namespace, ENFORCED, outside=place)
+
+    assert (2, {}, []) == (enforced.judged, enforced.findings, enforced.gaps)
+    assert {"may"} == set(blocked.findings)
+    assert f"{address}:" in blocked.findings["may"].found
 
 
 def test_a_policy_that_changes_meanwhile(namespace: Namespace) -> None:

@@ -84,8 +84,7 @@ def _policies(case: Case, question: Question) -> Iterator[Policy]:
         policy = load_policy(pack.folder / name / POLICY_FILE, pack.name)
         if case.platform in policy.data.platforms:
             own = _OF_SWARM.get(question, {}) if case.platform == "swarm" else {}
-            params = policy.check.convert(params | own)
-            yield replace(policy, params=policy.params | params)
+            yield replace(policy, settings=policy.settings | params | own)
 
 
 def _judged(case: Case, policy: Policy, uri: str) -> Result:

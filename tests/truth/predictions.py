@@ -115,4 +115,4 @@ def _policy(name: str) -> Policy:
 
 
 def _with(policy: Policy, params: Params) -> Policy:
-    return replace(policy, params=policy.params | policy.check.convert(params))
+    return replace(policy, settings=policy.settings | params)
