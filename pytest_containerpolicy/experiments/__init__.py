@@ -29,6 +29,8 @@ _MODULES: tuple[str, ...] = (
     "effective_restart_policy",
     "effective_security",
     "effective_writes",
+    "kubernetes_crashing",
+    "kubernetes_stopping",
     "network_truth",
     "node_removal",
     "rollback",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
+from pytest_containerpolicy import experiments
 from pytest_containerpolicy.errors import UsageError
+from pytest_containerpolicy.experiments import load_builtin_experiments
 from pytest_containerpolicy.experiments.journal import Journal, orphans
+from pytest_containerpolicy.experiments.lab import UNDO
 
 TARGET = "k8s://dev?kubeconfig=/k"
 
@@ -92,3 +96,13 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="set XDG_STATE_HOME"):
         Journal(tmp_path / "file", "run")
+
+
+def test_every_undo_is_known_to_a_later_run() -> None:
+    """Whatever an experiment may write into a journal, `restore` has a function for."""
+    load_builtin_experiments()
+    folder = Path(experiments.__file__).parent
+    texts = [file.read_text() for file in folder.rglob("*.py")]
+    declared = {name for text in texts for name in re.findall(r"^@undo\ndef (\w+)", text, re.M)}
+
+    assert set() == declared - set(UNDO)
