@@ -109,7 +109,7 @@ class PolicyItem(pytest.Item):
         result = self.result
         if self.policy.assumption:
             self.add_report_section("call", "assumed", self.policy.assumption)
-        if result and result.figures:
+        if result and result.figures and result.verdict != "failed":
             self.add_report_section("call", "measured", printable("\n\n".join(result.figures)))
         if result is None or result.verdict == "failed":
             raise PolicyFailed(describe(result) if result else "")

@@ -23,7 +23,7 @@ from tests.testbed.lease import KEPT, holders, leased
 from tests.testbed.network import isolated
 from tests.testbed.nodes import NODES, Node, all_nodes, pod_network, start_nodes
 from tests.testbed.pki import CONTEXT, ensure_pki
-from tests.testbed.policy_agent import enforcing, stop_enforcing
+from tests.testbed.policy_agent import enforcing, ignoring, stop_enforcing
 from tests.testbed.processes import running
 from tests.testbed.shell import run, succeeds, wait_until
 from tests.testbed.sweep import sweep
@@ -79,6 +79,10 @@ class Cluster:
     def enforce_network_policies(self) -> AbstractContextManager[None]:
         """Enforce NetworkPolicies as long as the context lasts; otherwise nothing does."""
         return enforcing(self)
+
+    def ignore_network_policies(self) -> AbstractContextManager[None]:
+        """Nobody else on this machine enforces NetworkPolicies as long as the context lasts."""
+        return ignoring(self)
 
 
 @contextmanager

@@ -47,6 +47,14 @@ def enforcing(cluster: Cluster) -> Iterator[None]:
             agent.clear()
 
 
+@contextmanager
+def ignoring(cluster: Cluster) -> Iterator[None]:
+    """Keep others from enforcing, and remove what a killed agent left."""
+    with _only_one(cluster):
+        Agent(cluster).clear()
+        yield
+
+
 def stop_enforcing(cluster: Cluster) -> None:
     """Remove what a killed agent left; a living one keeps its rules."""
     with suppress(Timeout), _only_one(cluster).acquire(timeout=0):

@@ -38,7 +38,8 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
 
     `expect` has what is measured for each question; `unknowable` are the questions that the
     configuration can't answer. `needs` is what the environment must have. What never becomes ready
-    has `starts: false`. `mended_by` is the case beside it without the fault, or `PLATFORM/CASE`.
+    has `starts: false`; `warm_up` is for how many seconds what seems to be ready can't answer yet.
+    `mended_by` is the case beside it without the fault, or `PLATFORM/CASE`.
     """
 
     about: str
@@ -47,6 +48,7 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
     unknowable: tuple[Question, ...] = ()
     needs: Literal["", "network-policies"] = ""
     starts: bool = True
+    warm_up: int = 0
     mended_by: str = ""
 
 

@@ -13,6 +13,7 @@ from pytest_containerpolicy.policies import builtin_pack
 from tests.truth.campaign import Answers, outcomes
 from tests.truth.cases import CORPUS, Case, Challenge
 from tests.truth.measuring import RATE, Answer
+from tests.truth.predictions import predicted
 from tests.truth.scores import Row, Score, rows, score
 
 MEASURED = CORPUS / "measured.json"
@@ -29,9 +30,10 @@ deployed and measured by the experiments, with {RATE} requests a second where th
 * **precision**: of the faults that the declared policies predict, the share that is measured.
 * **recall**: of the faults that are measured, the share that the declared policies predict.
 
-Both count the questions that configuration can answer. Those that it can't - what the program does
-on SIGTERM, whether the network enforces policies, how many nodes there are - are marked with *;
-there profile `audit` never passes on the declared policies alone."""
+Both count the questions that configuration can answer, and a pass with what it assumes. Those that
+it can't answer - what the program does on SIGTERM, whether the network enforces policies, how many
+nodes there are - are marked with *: profile `audit`, which assumes nothing, says that it is unknown
+and which experiment finds it out (- where no declared policy has anything to say)."""
 
 
 class Kept(Struct, frozen=True):
@@ -96,7 +98,7 @@ def _line(row: Row, answer: Answer) -> str:
     case = row.case
     link = f"[{case.platform}/{case.name}](../tests/truth/{case.id}.yaml)"
     star = "" if row.is_knowable else "*"
-    told = "-" if row.predicted == "silent" else row.predicted
+    told = predicted(case, row.question, assuming=row.is_knowable).replace("silent", "-")
     return (
         f"| {link}: {_cell(case.header.about)} | {row.question}{star} | {told} | {row.measured}"
         f" | {_cell(_shown(case, answer))} |"

@@ -103,6 +103,7 @@ def test_every_undo_is_known_to_a_later_run() -> None:
     load_builtin_experiments()
     folder = Path(experiments.__file__).parent
     texts = [file.read_text() for file in folder.rglob("*.py")]
-    declared = {name for text in texts for name in re.findall(r"^@undo\ndef (\w+)", text, re.M)}
+    pattern = re.compile(r"^@undo\ndef (\w+)", re.MULTILINE)
+    declared = {name for text in texts for name in pattern.findall(text)}
 
     assert set() == declared - set(UNDO)
