@@ -209,7 +209,10 @@ def _placement(lab: KubernetesLab, deletion: Deletion) -> str | bool:
     if fresh is None:
         require_unchanged(lab, deletion.workload, deletion.made)
         return False
-    if not fresh["spec"].get("nodeName") and lab.find(pod_path(deletion.pod)):
+    # A StatefulSet's next pod has the name of the last one.
+    named = lab.find(pod_path(deletion.pod))
+    is_old_there = named and named["metadata"]["uid"] == deletion.pod["metadata"]["uid"]
+    if not fresh["spec"].get("nodeName") and is_old_there:
         return False
     for condition in fresh["status"].get("conditions") or ():
         if (condition["type"], condition.get("reason")) == ("PodScheduled", "Unschedulable"):
