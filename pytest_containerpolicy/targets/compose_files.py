@@ -27,7 +27,7 @@ from pytest_containerpolicy.targets.compose_loader import (
     default_env_file,
     read_env_files,
 )
-from pytest_containerpolicy.targets.compose_rules import check_rules
+from pytest_containerpolicy.targets.compose_rules import check_rules, dependencies
 from pytest_containerpolicy.targets.compose_types import cast_types
 from pytest_containerpolicy.targets.compose_yaml import ComposeDocument
 
@@ -173,6 +173,8 @@ def _finished(content: Json, profiles: set[str]) -> Json:
         name: service for name, service in everything.items() if name not in project["disabled"]
     }
     check_rules(project)
+    for service in project["services"].values():
+        service["depends_on"] = dependencies(service)
     _remove_unused(project)
     return project
 
