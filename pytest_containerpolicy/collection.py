@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
 from pytest_containerpolicy.laboratories import Laboratories, is_allowed
@@ -99,6 +100,8 @@ class PolicyItem(pytest.Item):
     def setup(self) -> None:
         """Judge; what can't be judged ends here as an error, what needs no judging as a skip."""
         self.result = self._judge()
+        if self.plugin.is_measured(self.policy, self.target):
+            self.result = replace(self.result, assumed="")
         self.user_properties.extend(_properties(self.result))
         if self.result.verdict == "not applicable":
             pytest.skip(headline(self.result).partition(": ")[2])
@@ -107,8 +110,8 @@ class PolicyItem(pytest.Item):
 
     def runtest(self) -> None:
         result = self.result
-        if self.policy.assumption:
-            self.add_report_section("call", "assumed", self.policy.assumption)
+        if result and result.assumed:
+            self.add_report_section("call", "assumed", result.assumed)
         if result and result.figures and result.verdict != "failed":
             self.add_report_section("call", "measured", printable("\n\n".join(result.figures)))
         if result is None or result.verdict == "failed":
@@ -218,6 +221,12 @@ class PolicyPlugin:
         self.laboratories = laboratories
         self.waivers = waivers
         self._by_file = {policy.file: policy for policy in policies}
+        self._chosen: set[tuple[str, str]] = set()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember what is judged at all: `-k`, `-m` and `--lf` leave items out."""
+        items = (item for item in session.items if isinstance(item, PolicyItem))
+        self._chosen = {(item.policy.id, item.target) for item in items}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -242,14 +251,13 @@ class PolicyPlugin:
         ]
 
     def may_assume(self, policy: Policy, target: str) -> bool:
-        """Whether a pass may rest on what nobody has looked at: not in an audit.
+        """Whether a pass may rest on what nobody has looked at: not in an audit."""
+        return self.settings.profile != "audit" or self.is_measured(policy, target)
 
-        An audit that carries out the experiment in question gives the answer with it.
-        """
-        if self.settings.profile != "audit":
-            return True
-        measuring = [other for other in self.policies if other.id == policy.data.measured_by]
-        return any(target in self.targets_of(other) for other in measuring)
+    def is_measured(self, policy: Policy, target: str) -> bool:
+        """Whether this run finds out itself what a policy assumes, of all that it judges."""
+        chosen = (policy.data.measured_by, target) in self._chosen
+        return chosen and not self.readings.targets[target].workloads
 
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector
@@ -294,4 +302,5 @@ def _properties(result: Result) -> list[tuple[str, object]]:
         ("policy.gaps", printable("\n".join(result.gaps))),
         ("policy.fix", result.policy.fix_for(result.platform)),
         ("policy.figures", printable("\n\n".join(result.figures))),
+        ("policy.assumed", result.assumed),
     ]

@@ -13,7 +13,8 @@ from pytest_containerpolicy.policies import Policy
 def explanation(policy: Policy) -> RenderableType:
     """Everything that a policy says of itself."""
     data = policy.data
-    head = Text.assemble((policy.id, "bold"), f"  {data.severity} · {', '.join(data.platforms)}")
+    facts = f"  {data.severity} · {data.evidence} · {', '.join(data.platforms)}"
+    head = Text.assemble((policy.id, "bold"), facts)
     parts: list[RenderableType] = [head, Text(data.title), Text()]
     parts += [Text("why", style="bold"), _indented(Text(data.why))]
     if isinstance(policy.check, Experiment):

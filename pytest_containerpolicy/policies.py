@@ -43,7 +43,8 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     merge patches, one per platform, that mend the object of a finding; `profiles` gives the
     params of each profile that the policy belongs to. It names either a `check` over the model or
     an `experiment` on the live target. What a check takes for granted, as no configuration shows
-    it, stands in `assumes`; `measured_by` is the id of the policy whose experiment finds it out.
+    it, stands in `assumes`; `measured_by` is the id of the policy whose experiment finds it out,
+    `measured_at` the level that this experiment needs.
     """
 
     id: Annotated[str, Meta(pattern="^[a-z]+/[a-z0-9-]+$")]
@@ -57,6 +58,7 @@ class PolicyData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     experiment: str = ""
     assumes: str = ""
     measured_by: str = ""
+    measured_at: Level = "disrupt"
     evidence: Evidence = "declared"
     params: dict[str, Any] = {}
     profiles: dict[Profile, dict[str, Any]] = msgspec.field(
@@ -119,8 +121,26 @@ class Policy(Struct, frozen=True, kw_only=True, dict=True):
             return ""
         return (
             f"{self.data.assumes} cannot be known from configuration: run with"
-            f" --cp-level=disrupt ({self.data.measured_by})"
+            f" --cp-level={self.data.measured_at} ({self.data.measured_by})"
         )
+
+    def assumption_on(self, platform: Platform) -> str:
+        """The assumption, for a platform on which it can't be found out as well."""
+        if not self.data.assumes or platform in self._measurable_on:
+            return self.assumption
+        return (
+            f"{self.data.assumes} cannot be known from configuration, and no experiment finds it"
+            f" out on {platform}"
+        )
+
+    @cached_property
+    def _measurable_on(self) -> Sequence[Platform]:
+        own, shipped = self.folder.parent.parent, builtin_pack().folder
+        files = (folder / self.data.measured_by / POLICY_FILE for folder in (own, shipped))
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            return ()
+        return load_policy(file, self.pack, experiments=False).data.platforms
 
     @property
     def folder(self) -> Path:

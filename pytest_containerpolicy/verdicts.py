@@ -22,6 +22,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     `judged` counts the objects that were looked at, `gaps` says what could not be,
     `expired` are the waivers that no longer hold for a finding, `figures` what was measured.
+    `assumed` is what a pass rests on, as no configuration shows it.
     """
 
     policy: Policy
@@ -34,6 +35,7 @@ class Result(Struct, frozen=True, kw_only=True):
     expired: tuple[tuple[Finding, Waiver], ...] = ()
     gaps: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    assumed: str = ""
 
 
 def evaluate(
@@ -62,22 +64,26 @@ def evaluate(
             verdict="not applicable",
         )
     judgement, figures = _judge(policy, model, covers, lab)
-    if not assuming and policy.assumption and judgement.judged and not judgement.findings:
-        judgement.gaps.append(policy.assumption)
     findings, waived, expired = _waive(
         policy, model.target, judgement.findings, waivers, today or date.today()
     )
+    clean = judgement.judged - len({finding.subject for finding in judgement.findings})
+    assumed = "" if findings or clean <= 0 else policy.assumption_on(model.platform)
+    if assumed and not assuming:
+        judgement.gaps.append(assumed)
+    verdict = _verdict(bool(findings), bool(judgement.gaps), judgement.judged)
     return Result(
         policy=policy,
         target=model.target,
         platform=model.platform,
-        verdict=_verdict(bool(findings), bool(judgement.gaps), judgement.judged),
+        verdict=verdict,
         judged=judgement.judged,
         findings=tuple(findings),
         waived=tuple(waived),
         expired=tuple(expired),
         gaps=tuple(judgement.gaps),
         figures=figures,
+        assumed=assumed if verdict == "passed" else "",
     )
 
 

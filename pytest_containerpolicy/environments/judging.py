@@ -55,7 +55,7 @@ def check_policy(
         raise UsageError(f"no policy {policy_id!r}{suggestion(policy_id, known)}")
     policy.check.convert(params)
     changed = replace(policy, settings=policy.settings | params)
-    return _evaluate([changed], subject)[0]
+    return _evaluate([changed], subject, profile)[0]
 
 
 def assert_policies(
@@ -71,7 +71,7 @@ def assert_policies(
     pack = load_pack(builtin_pack(), profile, experiments=False)
     chosen = select(pack, selected=selected, profile=profile)
     policies = [policy for policy in chosen if not policy.is_experiment]
-    results = _evaluate(policies, subject)
+    results = _evaluate(policies, subject, profile)
     wrong = [describe(result) for result in results if result.verdict in _WRONG]
     if wrong:
         raise AssertionError("\n\n".join(wrong))
@@ -82,11 +82,15 @@ def assert_policies(
     return results
 
 
-def _evaluate(policies: Sequence[Policy], subject: "Judgeable | Model | str") -> list[Result]:
+def _evaluate(
+    policies: Sequence[Policy], subject: "Judgeable | Model | str", profile: Profile
+) -> list[Result]:
+    covers = None
     if isinstance(subject, str):
         model = build_model(take_inventory(parse_target(subject), Timeouts()))
-        return [evaluate(policy, model) for policy in policies]
-    if isinstance(subject, Model):
-        return [evaluate(policy, subject) for policy in policies]
-    model = subject.read_model()
-    return [evaluate(policy, model, covers=subject.covers) for policy in policies]
+    elif isinstance(subject, Model):
+        model = subject
+    else:
+        model, covers = subject.read_model(), subject.covers
+    assuming = profile != "audit"
+    return [evaluate(policy, model, covers=covers, assuming=assuming) for policy in policies]

@@ -13,7 +13,8 @@ from pytest_containerpolicy.targets.inventory import Header
 from pytest_containerpolicy.vocabulary import CHALLENGES
 from pytest_containerpolicy.waivers import Waiver
 
-LETTERS = {"failed": "F", "passed": "P", "not applicable": "S", "not evaluated": "?"}
+ASSUMED = "passed as far as configuration tells"
+LETTERS = {"failed": "F", "passed": "P", ASSUMED: "A", "not applicable": "S", "not evaluated": "?"}
 _SOON = 14
 
 Properties = dict[str, str]
@@ -23,7 +24,7 @@ def table(results: Sequence[Properties]) -> list[str]:
     """Counts of verdicts, a row per target and a column per challenge."""
     cells: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for result in results:
-        cells[result["policy.target"], result["policy.category"]][result["policy.verdict"]] += 1
+        cells[result["policy.target"], result["policy.category"]][_outcome(result)] += 1
     targets = sorted({target for target, _ in cells})
     columns = [name for name in CHALLENGES if any(challenge == name for _, challenge in cells)]
     rows = [["", *columns]]
@@ -34,6 +35,10 @@ def table(results: Sequence[Properties]) -> list[str]:
     used = {verdict for counts in cells.values() for verdict in counts}
     legend = ", ".join(f"{LETTERS[verdict]} {verdict}" for verdict in LETTERS if verdict in used)
     return [*lines, "", legend] if results else []
+
+
+def _outcome(result: Properties) -> str:
+    return ASSUMED if result.get("policy.assumed") else result["policy.verdict"]
 
 
 def _cell(counts: Counter[str]) -> str:
@@ -51,6 +56,18 @@ def not_evaluated(results: Iterable[Properties]) -> list[str]:
     return [
         printable(f"could not look on {target}: {gap} (wanted by {_some(ids)})")
         for (target, gap), ids in sorted(missing.items())
+    ]
+
+
+def assumed(results: Iterable[Properties]) -> list[str]:
+    """How many passes rest on what no configuration shows, and how to find it out."""
+    resting = [result["policy.id"] for result in results if result.get("policy.assumed")]
+    if not resting:
+        return []
+    return [
+        f"{len(resting)} of the passes (A) assume what no configuration shows"
+        f" ({_some(sorted(set(resting)))}): --cp-level=probe or disrupt finds it out,"
+        " --cp-profile=audit says what it is"
     ]
 
 

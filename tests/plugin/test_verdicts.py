@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_containerpolicy.cli import main
-from tests.plugin.conftest import BOUNDED, WEB, Judge
+from tests.plugin.conftest import BOUNDED, WEB, Judge, Write
 
 
 def test_finding_fails_with_its_story(judge: Judge) -> None:
@@ -31,13 +31,64 @@ def test_finding_fails_with_its_story(judge: Judge) -> None:
 
 
 def test_pass(judge: Judge, manifests: Path) -> None:
-    """A target without findings passes, and the summary counts it."""
+    """A target without findings passes, and the summary says how much that is worth."""
     (manifests / "web.yaml").write_text(BOUNDED)
 
     result = judge()
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*container policy*", "*resources*", "manifests:manifests*1P"])
+    result.stdout.fnmatch_lines(
+        [
+            "*container policy*",
+            "*resources*",
+            "manifests:manifests*1A",
+            "1 of the passes (A) assume *",
+        ]
+    )
+
+
+ASSUMED = "*that the kernel enforces the limit cannot be known from configuration*"
+
+
+def test_audit_passes_nothing_on_an_assumption(judge: Judge, manifests: Path) -> None:
+    """In profile audit what configuration can't show is an error that says what finds it out."""
+    (manifests / "web.yaml").write_text(BOUNDED)
+
+    result = judge("--cp-profile=audit")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [f"{ASSUMED}run with --cp-level=probe (resources/limits-in-force)*", "*1[?]"]
+    )
+
+
+def test_audit_passes_nothing_on_what_is_left_out(judge: Judge, manifests: Path) -> None:
+    """The experiment that would find it out, if deselected, gives no pass to anybody."""
+    (manifests / "web.yaml").write_text(BOUNDED)
+    level = ("--cp-profile=audit", "--cp-level=probe", "--cp-select=resources/limits-in-force")
+
+    result = judge(*level, "-k", "not in-force")
+
+    result.assert_outcomes(errors=1)
+
+
+def test_audit_waiver_hides_no_assumption(judge: Judge, manifests: Path, waivers: Write) -> None:
+    """A waived finding on one container leaves the others' assumption unproved."""
+    (manifests / "web.yaml").write_text(f"{WEB}---{BOUNDED.replace('name: web', 'name: bounded')}")
+    file = waivers(
+        """
+        - policy: resources/memory-limit
+          object: "Deployment shop/web*"
+          reason: measured
+          owner: ops
+          until: 2999-01-01
+        """
+    )
+
+    result = judge("--cp-profile=audit", f"--cp-waivers={file}")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([ASSUMED, "waived: 1"])
 
 
 def test_nothing_to_judge_is_skipped(judge: Judge, manifests: Path) -> None:

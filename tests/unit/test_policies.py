@@ -20,6 +20,7 @@ from pytest_containerpolicy.policies import (
     select,
 )
 
+GATE = "upgrades/readiness-gate"
 POLICY = """\
 # a comment before the first key
 id: resources/small
@@ -117,10 +118,22 @@ def test_an_empty_pack_is_a_mistake(tmp_path: Path) -> None:
 def test_assumptions_can_be_measured() -> None:
     """What a pass assumes is found out by a policy that there is, with an experiment."""
     policies = load_pack(builtin_pack())
-    measuring = {policy.id for policy in policies if policy.data.experiment}
-    named = {policy.data.measured_by for policy in policies} - {""}
+    levels = {policy.id: policy.level for policy in policies if policy.is_experiment}
+    assuming = [policy.data for policy in policies if policy.assumption]
 
-    assert set() == named - measuring
+    assert {data.id: levels[data.measured_by] for data in assuming} == {
+        data.id: data.measured_at for data in assuming
+    }
+
+
+def test_an_assumption_that_no_experiment_finds_out() -> None:
+    """On a platform that the measuring policy does not know, nobody is sent to measure."""
+    gate = next(policy for policy in load_pack(builtin_pack()) if policy.id == GATE)
+
+    assert gate.assumption_on("kubernetes").endswith(
+        "run with --cp-level=disrupt (upgrades/rollout-without-downtime)"
+    )
+    assert gate.assumption_on("docker").endswith("and no experiment finds it out on docker")
 
 
 def test_selection() -> None:
