@@ -62,7 +62,16 @@ class ScalingOutlook(Struct, frozen=True, kw_only=True):
         return "\n  ".join([*lines, *(f"could not look: {text}" for text in self.unknown)])
 
 
-@experiment("probe", "asks by dry run for as many pods as it may scale to")
+def is_switched_on(autoscaler: Autoscaler) -> bool:
+    """Whether its target is not scaled to 0 by somebody: that switches an autoscaler off.
+
+    https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/#implicit-maintenance-mode-deactivation
+    """
+    workload = autoscaler.workload
+    return workload is None or workload.replicas != 0 or not autoscaler.min_replicas
+
+
+@experiment("probe", "asks by dry run for as many pods as it may scale to", applies=is_switched_on)
 def autoscaler_can_scale(
     autoscaler: Autoscaler, lab: Lab, patience: float = 120
 ) -> Iterator[Violation]:
@@ -108,7 +117,9 @@ def foresee_scaling(autoscaler: Autoscaler, lab: Lab, patience: float = 120) -> 
         raise CannotLook(f"there is no such autoscaler on {lab.platform}")
     state = settled_state(lab, autoscaler, patience)
     attempt = _Attempt(autoscaler, lab, state.replicas)
-    if not state.is_disabled:
+    if state.is_disabled:
+        attempt.unknown.append(f"{state}: nothing was tried")
+    else:
         attempt.carry_out()
     return ScalingOutlook(
         autoscaler=str(autoscaler.ref),
@@ -154,7 +165,7 @@ class _Attempt:
             return []
         return [
             lambda: _limit(refused_scale(lab, growth)),
-            lambda: _limit(refused_pod(lab, growth, document, lab.pods(workload)[0])),
+            lambda: _limit(refused_pod(lab, growth, document, self._sample(growth))),
             *(partial(in_quota, growth, quota) for quota in quotas_of(lab, workload.namespace)),
             lambda: for_claims(growth, lab.items(_VOLUMES)) if growth.templates else None,
             lambda: self._on_nodes(growth, live),
@@ -181,6 +192,14 @@ class _Attempt:
             first=document["spec"].get("ordinals", {}).get("start", 0),
         )
         return growth, live
+
+    def _sample(self, growth: Growth) -> Document:
+        """The live document of the pod that is copied. Raises `CannotLook` if it is gone."""
+        name = growth.pod.name
+        found = self._lab.find(f"/api/v1/namespaces/{growth.workload.namespace}/pods/{name}")
+        if found is None:
+            raise CannotLook(f"pod {name} of {growth.workload.ref} was replaced meanwhile")
+        return found
 
     def _on_nodes(self, growth: Growth, live: LiveCluster) -> Limit | None:
         if growth.pod.unknown:

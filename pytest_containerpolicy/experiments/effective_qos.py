@@ -11,6 +11,7 @@ from pytest_containerpolicy.experiments.inside import Document, few
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.experiments.stopping import stays_up
 from pytest_containerpolicy.model.quantities import quantity
 from pytest_containerpolicy.model.workload import Workload
 
@@ -18,12 +19,7 @@ _GUARANTEED, _BURSTABLE, _BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 _NAMES = ("cpu", "memory")
 
 
-def keeps_pods(workload: Workload) -> bool:
-    """Whether pods of it are meant to run on."""
-    return not workload.runs_to_completion and workload.replicas != 0
-
-
-@experiment("probe", "reads the QoS class of its pods", applies=keeps_pods)
+@experiment("probe", "reads the QoS class of its pods", applies=stays_up)
 def qos_in_force(workload: Workload, lab: Lab) -> Iterator[Violation]:
     """What is put into pods beside the declared containers does not spoil a Guaranteed class."""
     if not isinstance(lab, KubernetesLab):

@@ -33,6 +33,7 @@ _DEFAULT = "kubectl.kubernetes.io/default-container"
 _LOOP = "CrashLoopBackOff"
 _BACK_SECONDS = 60.0
 _PATIENCE = 5.0
+_CLIENT_ERRORS = range(400, 500)
 # Root, to see whatever user the program runs as, but with the right to trace and no other.
 _TRACER = {
     "runAsUser": 0,
@@ -133,7 +134,9 @@ def _kill(
     strike()
     try:
         output = lab.execute(metadata["namespace"], metadata["name"], argv, container=beside)
-    except Refused:
+    except Refused as refusal:
+        if refusal.status in _CLIENT_ERRORS:
+            return str(refusal)
         # What kills the main process ends this container and the connection to it as well.
         return ""
     return complaint(output.code, output.err)

@@ -43,7 +43,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 def progress_of(document: Document) -> Progress:
-    """How far the rollout of a Deployment, StatefulSet or DaemonSet is.
+    """How far the rollout of a Deployment, StatefulSet, DaemonSet or ReplicaSet is.
 
     https://github.com/kubernetes/kubectl/blob/master/pkg/polymorphichelpers/rollout_status.go
     """
@@ -55,7 +55,8 @@ def progress_of(document: Document) -> Progress:
         available, existing = status.get("numberAvailable", 0), wanted
     else:
         wanted, existing = spec.get("replicas", 1), status.get("replicas", 0)
-        updated = status.get("updatedReplicas", 0)
+        # A ReplicaSet has no revisions: all its pods are of the one there is.
+        updated = existing if kind == "ReplicaSet" else status.get("updatedReplicas", 0)
         available = status.get("availableReplicas", 0)
     seen = status.get("observedGeneration", 0) >= document["metadata"]["generation"]
     updated = updated if seen else 0
@@ -133,9 +134,12 @@ def revised(
     """A workload whose pod template has another value at a JSON pointer (RFC 6901).
 
     After the block the former value comes back, and all is waited for; with `keep` only if the
-    rollout did not complete. Raises `Refused` if somebody changed the workload.
+    rollout did not complete. Raises `Refused` if somebody changed the workload, `CannotLook` for a
+    bare ReplicaSet, which does not replace its pods.
     """
     metadata, kind = document["metadata"], document["kind"]
+    if kind == "ReplicaSet":
+        raise CannotLook(f"ReplicaSet {metadata['name']} has no rollout: it keeps the pods it has")
     path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/{kind.lower()}s/{metadata['name']}"
     before = value_at(document, pointer)
     name = f"{kind} {metadata['namespace']}/{metadata['name']}"

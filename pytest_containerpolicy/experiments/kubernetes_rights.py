@@ -10,9 +10,9 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 def require_right(
-    lab: KubernetesLab, verb: str, resource: str, namespace: str, group: str = ""
+    lab: KubernetesLab, verb: str, resource: str, namespace: str = "", group: str = ""
 ) -> None:
-    """Raise `CannotLook` unless this run may do that in a namespace."""
+    """Raise `CannotLook` unless this run may do that in a namespace, or in the whole cluster."""
     attributes = {"verb": verb, "resource": resource, "namespace": namespace, "group": group}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -20,4 +20,5 @@ def require_right(
         "spec": {"resourceAttributes": attributes},
     }
     if not lab.create(_REVIEWS, review)["status"]["allowed"]:
-        raise CannotLook(f"needs the right to {verb} {resource} in namespace {namespace}")
+        where = f"in namespace {namespace}" if namespace else "in the cluster"
+        raise CannotLook(f"needs the right to {verb} {resource} {where}")

@@ -87,6 +87,8 @@ def steady(
         raise CannotLook(f"{workload.ref} has no controller: nothing would replace it")
     document = require_steady(lab, workload)
     pods = lab.pods(workload)
+    if not pods:
+        raise CannotLook(f"{workload.ref}: its labels changed since it was read, or its pods left")
     pod = max(pods, key=lambda pod: (len(pod["metadata"]["name"]), pod["metadata"]["name"]))
     arguments = {"path": workload_path(workload), "uid": document["metadata"]["uid"]}
     arguments |= {"pod": pod_path(pod), "pod_uid": pod["metadata"]["uid"]}

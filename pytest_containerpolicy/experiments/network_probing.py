@@ -28,7 +28,7 @@ from pytest_containerpolicy.experiments.reach import Found, Listener, Probe, lis
 from pytest_containerpolicy.experiments.reachability import Pod
 
 Result = TypeVar("Result")
-Outcome = Literal["as expected", "got through", "blocked", "not told"]
+Outcome = Literal["as expected", "got through", "blocked", "not told", "unconfirmed"]
 _THREADS = 24
 _PAUSE_SECONDS = 1.5
 _REPEATS = 2
@@ -40,12 +40,20 @@ _PAYLOAD = "containerpolicy\n"
 
 
 class Probed(Struct, frozen=True, kw_only=True):
-    """One path and what became of it; `reason` says why it could not be told."""
+    """One path and what became of it; `reason` says why it could not be told.
+
+    It is unconfirmed if it surprised once and could not be asked again.
+    """
 
     path: Path
     outcome: Outcome
     ms: float = 0.0
     reason: str = ""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it says anything of what is enforced."""
+        return self.outcome not in ("not told", "unconfirmed")
 
     def __str__(self) -> str:
         took = f" in {self.ms:.0f} ms" if self.ms else ""
@@ -63,6 +71,7 @@ class Probing:
         self._found: dict[Path, Found] = {}
         self._controls: dict[tuple[Pod, str], Found] = {}
         self._ever_reached: set[Path] = set()
+        self._unconfirmed: dict[Path, CannotLook] = {}
 
     def run(self) -> list[Probed]:
         """Ask all paths and say what became of each."""
@@ -138,8 +147,12 @@ class Probing:
 
         for pod, answer in at_once(asked, by_source).items():
             if isinstance(answer, CannotLook):
-                self._vantages[pod] = answer
+                if first:
+                    self._vantages[pod] = answer
+                self._unconfirmed.update(dict.fromkeys(by_source[pod], answer))
                 continue
+            for path in by_source[pod]:
+                self._unconfirmed.pop(path, None)
             for found in answer:
                 self._take(pod, by_source[pod], found)
 
@@ -181,6 +194,10 @@ class Probing:
         reason = self._doubt(path)
         if reason:
             return Probed(path=path, outcome="not told", reason=reason)
+        if gap := self._surprises(path) and self._unconfirmed.get(path):
+            what = "got through" if path.denied else "was blocked"
+            reason = f"{path} {what} at first and could not be asked again: {gap}"
+            return Probed(path=path, outcome="unconfirmed", reason=reason)
         outcome: Outcome = "as expected"
         if self._surprises(path):
             outcome = "got through" if path.denied else "blocked"

@@ -80,6 +80,7 @@ class _Planner:
     def __init__(self, scene: Scene, probers: tuple[Pod, ...]) -> None:
         self._inhabited = set(probers)
         self._chosen: dict[Path, None] = {}
+        self._needed: set[Path] = set()
         self._candidates = list(_candidates(scene, probers))
         self._by_goal: defaultdict[Goal, list[Path]] = defaultdict(list)
         for path in self._candidates:
@@ -89,7 +90,9 @@ class _Planner:
     def meet_goals(self) -> None:
         """A path for each goal, if possible one that meets another goal already."""
         for goal in sorted(self._by_goal):
-            self._choose(min(self._by_goal[goal], key=lambda path: self._rank(path, goal)))
+            path = min(self._by_goal[goal], key=lambda path: self._rank(path, goal))
+            self._choose(path)
+            self._needed.add(path)
 
     def fill(self, samples: int) -> None:
         """Further paths from where programs run anyway, going round the destinations."""
@@ -111,8 +114,12 @@ class _Planner:
             if path.answers or path.how == "listener":
                 continue
             others = [other for other in allowed[path.place] if other is not path]
+            # Nothing is between a pod and itself. Others may be blocked, and all of them wrongly.
+            own = [other for other in others if other.source is path.destination]
+            if own and path in self._needed:
+                self._choose(own[0])
+                others = [o for o in others if o is not own[0] and self._cost(o)[0] <= 1]
             if others and not any(other in self._chosen for other in others):
-                # At worst it is the pod itself that asks: nothing is between the two.
                 self._choose(min(others, key=self._cost))
 
     def plan(self) -> Plan:
@@ -131,9 +138,9 @@ class _Planner:
         if path.how == "listener" and isinstance(path.destination, Pod):
             self._inhabited.add(path.destination)
 
-    def _rank(self, path: Path, goal: Goal) -> tuple[int, bool, tuple[int, int]]:
-        _, name, direction, _ = goal
-        unsure = doubt(path, name, direction) if path.denied else 0
+    def _rank(self, path: Path, goal: Goal) -> tuple[bool, bool, tuple[int, int]]:
+        _, _, direction, _ = goal
+        unsure = path.denied and not is_clear(path, direction)
         return unsure, path not in self._chosen, self._cost(path)
 
     def _cost(self, path: Path) -> tuple[int, int]:
@@ -155,12 +162,16 @@ class _Planner:
 def _candidates(scene: Scene, probers: tuple[Pod, ...]) -> Iterator[Path]:
     """Every path of which is known what must become; of very many an even share of sources."""
     sources = [*probers, *scene.pods]
+    known = frozenset(sources)
     fixtures = list(_fixtures([*sources], scene.fixtures))
+    if not sources:
+        return
     share = max(_LEAST_SOURCES, _MOST_PATHS // (len(fixtures) or 1))
     for number, (fixture, how) in enumerate(fixtures):
         start = number % len(sources)
-        for source in (sources[start:] + sources[:start])[:share]:
-            end, port, protocol = fixture.end, fixture.port, fixture.protocol
+        end, port, protocol = fixture.end, fixture.port, fixture.protocol
+        asking = dict.fromkeys((sources[start:] + sources[:start])[:share])
+        for source in [*asking, *([end] if end in known and end not in asking else [])]:
             expectation = scene.policies.expect(source, end, port, protocol)
             if expectation.allowed is not None:
                 yield Path(
@@ -201,14 +212,12 @@ def _goals(path: Path) -> Iterator[Goal]:
             yield "2 allows", ref, way, f"{basis.rule} {path.protocol}"
 
 
-def doubt(path: Path, policy: str, direction: Direction) -> int:
-    """How little a denied path that is blocked says of a policy in one direction.
+def is_clear(path: Path, direction: Direction) -> bool:
+    """Whether a denied path that is blocked is so by what isolates in one direction, and only that.
 
-    0: nothing else denies it. 1: the policy does so in its other direction, too. 2: others do.
+    Where the other direction denies it as well, be it by the same policy, nobody can tell.
     """
-    basis = path.expectation.basis
-    beside = [b.policy.ref.qualified_name for b in basis if b.direction != direction]
-    return 0 if not beside else 1 if policy in beside else 2
+    return all(basis.direction == direction for basis in path.expectation.basis)
 
 
 def _round_robin(paths: Iterable[Path]) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """The pods, policies and other ends between which a network is probed, as they are live."""
 
 import socket
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,13 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
 )
 from pytest_containerpolicy.experiments.kubernetes_probers import prober_pod
 from pytest_containerpolicy.experiments.network_pods import is_ours, pod_of, workload_of
-from pytest_containerpolicy.experiments.reachability import Address, End, Pod, Policies
+from pytest_containerpolicy.experiments.reachability import (
+    Address,
+    Direction,
+    End,
+    Pod,
+    Policies,
+)
 from pytest_containerpolicy.model.cluster import SYSTEM_NAMESPACE
 from pytest_containerpolicy.model.container import ContainerPort
 from pytest_containerpolicy.model.kubernetes_network import network_policy
@@ -46,8 +53,8 @@ class Fixture(Struct, frozen=True, kw_only=True):
 class Scene(Struct, frozen=True, kw_only=True):
     """What was there at one moment; `versions` tells whether a policy has changed since.
 
-    `pods` are at most two of each workload, on different nodes where possible. `gaps` say what
-    could not be read and is left out.
+    `pods` are at most two of each workload, on different nodes where possible, and more only on
+    nodes where no other pod is isolated. `gaps` say what could not be read and is left out.
     """
 
     namespaces: tuple[str, ...]
@@ -64,16 +71,18 @@ def read_scene(lab: KubernetesLab, model: Model, outside: str = "") -> Scene:
     Raises `CannotLook` if its pods, policies or namespaces can't be read.
     """
     namespaces = namespaces_of(model)
-    documents = [found for name in namespaces for found in _policy_documents(lab, name)]
+    documents = [found for name in namespaces for found in policies_in(lab, name)]
     system, gaps = _system(lab, namespaces)
     fixtures = [*system.name_servers, *_api_servers(lab, gaps)]
     fixtures += [_outside(outside)] if outside else []
     decoded = [_policy(found, model) for found in (*documents, *system.policies)]
+    policies = Policies(decoded, {*namespaces, *system.namespaces})
+    pods = [pod for name in namespaces for pod in _pods(lab, model, name)]
     return Scene(
         namespaces=namespaces,
-        pods=tuple(pod for name in namespaces for pod in _pods(lab, model, name)),
+        pods=tuple(some_of(pods, policies)),
         fixtures=tuple(fixtures),
-        policies=Policies(decoded, {*namespaces, *system.namespaces}),
+        policies=policies,
         versions=versions(documents),
         gaps=tuple(gaps),
     )
@@ -88,7 +97,7 @@ def namespaces_of(model: Model) -> tuple[str, ...]:
 
 def current_versions(lab: KubernetesLab, scene: Scene) -> frozenset[tuple[str, str, int]]:
     """The versions of its policies as they are now."""
-    return versions(found for name in scene.namespaces for found in _policy_documents(lab, name))
+    return versions(found for name in scene.namespaces for found in policies_in(lab, name))
 
 
 def lasting_pods(lab: KubernetesLab, namespaces: Iterable[str]) -> frozenset[str]:
@@ -120,16 +129,37 @@ def own_pod(lab: KubernetesLab, namespace: str) -> Iterator[Pod]:
 def _pods(lab: KubernetesLab, model: Model, namespace: str) -> Iterator[Pod]:
     labels = namespace_labels(lab, namespace)
     services = [s for s in model.all(Service) if s.ref.namespace == namespace]
-    copies: dict[str, list[Pod]] = {}
     documents = lab.items(f"/api/v1/namespaces/{namespace}/pods")
     for document in sorted(documents, key=lambda found: (not is_ready(found), _name(found))):
-        if not _takes_part(lab, document):
-            continue
-        pod = _with_service_ports(pod_of(document, labels), services)
-        chosen = copies.setdefault(pod.workload, [])
-        if len(chosen) < _COPIES and pod.node not in {other.node for other in chosen}:
+        if _takes_part(lab, document):
+            yield _with_service_ports(pod_of(document, labels), services)
+
+
+def some_of(pods: Iterable[Pod], policies: Policies) -> list[Pod]:
+    """Two of each workload on different nodes, and one for each node that isolates none of these.
+
+    Each node enforces policies for itself.
+    """
+    nodes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    chosen: list[Pod] = []
+    others: list[Pod] = []
+    for pod in pods:
+        taken = nodes[pod.namespace, pod.workload]
+        is_wanted = len(taken) < _COPIES and pod.node not in taken
+        (chosen if is_wanted else others).append(pod)
+        taken |= {pod.node} if is_wanted else set()
+    covered = {place for pod in chosen for place in _isolated_on(pod, policies)}
+    for pod in others:
+        if places := _isolated_on(pod, policies) - covered:
             chosen.append(pod)
-    yield from (pod for chosen in copies.values() for pod in chosen)
+            covered |= places
+    return chosen
+
+
+def _isolated_on(pod: Pod, policies: Policies) -> set[tuple[str, Direction]]:
+    """The node that must isolate a pod, and the directions in which it must."""
+    directions: tuple[Direction, ...] = ("ingress", "egress")
+    return {(pod.node, way) for way in directions if policies.isolating(pod, way)}
 
 
 def _takes_part(lab: KubernetesLab, document: Document) -> bool:
@@ -161,7 +191,8 @@ def _with_service_ports(pod: Pod, services: Iterable[Service]) -> Pod:
     return msgspec.structs.replace(pod, ports=(*pod.ports, *ports))
 
 
-def _policy_documents(lab: KubernetesLab, namespace: str) -> list[Document]:
+def policies_in(lab: KubernetesLab, namespace: str) -> list[Document]:
+    """The documents of a namespace's policies. Raises `Refused`."""
     return lab.items(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies")
 
 
@@ -193,7 +224,7 @@ def _system(lab: KubernetesLab, namespaces: Iterable[str]) -> tuple[_System, lis
                 pods = lab.items(f"{path}/pods", selector) if _dns_ports(service) else []
                 servers += _name_servers(service, pods, labels)
         if SYSTEM_NAMESPACE not in namespaces:
-            documents = _policy_documents(lab, SYSTEM_NAMESPACE)
+            documents = policies_in(lab, SYSTEM_NAMESPACE)
         known = (SYSTEM_NAMESPACE,)
     except Refused as refusal:
         gaps.append(f"paths to the cluster's DNS: {refusal}")

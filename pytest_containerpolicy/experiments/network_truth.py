@@ -11,15 +11,21 @@ from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.network_probing import Probed, Probing
-from pytest_containerpolicy.experiments.network_sampling import doubt, make_plan
+from pytest_containerpolicy.experiments.network_proof import (
+    basis_of,
+    paths_of,
+    require_proof,
+    says,
+)
+from pytest_containerpolicy.experiments.network_sampling import make_plan
 from pytest_containerpolicy.experiments.network_scene import (
     Scene,
     current_versions,
     lasting_pods,
-    own_pod,
     read_scene,
 )
-from pytest_containerpolicy.experiments.reachability import Basis, Direction, Pod
+from pytest_containerpolicy.experiments.network_strangers import place_probers
+from pytest_containerpolicy.experiments.reachability import Pod
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.network import NetworkPolicy
@@ -30,6 +36,8 @@ _SHOWN = 3
 class NetworkTruth(Struct, frozen=True, kw_only=True):
     """What became of a sample of all paths between pods; `gaps` say what was left out and why.
 
+    `no_stranger` says why nobody could ask from a namespace without policies, where it takes one.
+
     True if denied paths were blocked, and nothing came out otherwise than policies say.
     """
 
@@ -38,9 +46,11 @@ class NetworkTruth(Struct, frozen=True, kw_only=True):
     sources: int
     seconds: float
     gaps: tuple[str, ...] = ()
+    no_stranger: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self._blocked_rightly) and not self.leaks and not self.blocked
+        wrong = [*self.leaks, *self.blocked, *self.unconfirmed]
+        return bool(self._blocked_rightly) and not wrong
 
     @property
     def leaks(self) -> list[Probed]:
@@ -50,7 +60,12 @@ class NetworkTruth(Struct, frozen=True, kw_only=True):
     @property
     def blocked(self) -> list[Probed]:
         """What policies allow and did not get through."""
-        return [one for one in self.paths if one.outcome == "blocked" and _basis(one)]
+        return [one for one in self.paths if one.outcome == "blocked" and basis_of(one)]
+
+    @property
+    def unconfirmed(self) -> list[Probed]:
+        """What came out otherwise than policies say, and could not be asked again."""
+        return [one for one in self.paths if one.outcome == "unconfirmed" and basis_of(one)]
 
     @property
     def _blocked_rightly(self) -> list[Probed]:
@@ -58,7 +73,7 @@ class NetworkTruth(Struct, frozen=True, kw_only=True):
 
     def of(self, policy: NetworkPolicy) -> list[Probed]:
         """The paths in which a policy has a say."""
-        return [one for one in self.paths if any(_is(b.policy, policy) for b in _basis(one))]
+        return paths_of(policy, self.paths)
 
     @property
     def inert(self) -> bool:
@@ -76,7 +91,8 @@ class NetworkTruth(Struct, frozen=True, kw_only=True):
         ]
         lines += [f"  {one}" for one in (*self.leaks, *self.blocked)[:_SHOWN]]
         reasons = dict.fromkeys(one.reason for one in judged if one.reason)
-        return "\n".join([*lines, *(f"  not told: {text}" for text in (*reasons, *self.gaps))])
+        gaps = (*self.gaps, *([self.no_stranger] if self.no_stranger else []))
+        return "\n".join([*lines, *(f"  not told: {text}" for text in (*reasons, *gaps))])
 
 
 def measure_network(
@@ -92,19 +108,20 @@ def measure_network(
     scene = read_scene(lab, model, outside)
     lab.say(f"network: {len(scene.pods)} pods in {', '.join(scene.namespaces)}")
     with ExitStack() as stack:
-        probers, gaps = _probers(lab, scene, stack)
-        plan = make_plan(scene, probers, samples)
+        probers = place_probers(lab, scene, stack)
+        plan = make_plan(probers.scene, probers.pods, samples)
         lab.say(f"network: {len(plan.paths)} paths")
         probing = Probing(lab, plan, timeout)
         paths = probing.run()
-        _require_unchanged(lab, scene)
+        _require_unchanged(lab, probers.scene)
         lasting = lasting_pods(lab, {pod.namespace for one in paths for pod in _pods(one)})
     return NetworkTruth(
         paths=tuple(_without_replaced(paths, lasting)),
-        pods=len(scene.pods) + len(probers),
+        pods=len(scene.pods) + len(probers.pods),
         sources=len(probing.inhabited),
         seconds=time.monotonic() - begun,
-        gaps=(*scene.gaps, *gaps, *probing.gaps),
+        gaps=(*scene.gaps, *probers.gaps, *probing.gaps),
+        no_stranger=probers.no_stranger,
     )
 
 
@@ -127,24 +144,13 @@ def network_policy_enforced(
     )
     violations = [*_leaks(policy, truth), *_blocked(policy, truth)]
     if not violations:
-        _require_proof(policy, truth)
+        require_proof(policy, truth.paths, truth.no_stranger)
     yield from violations
 
 
 def _recorded(lab: KubernetesLab, truth: NetworkTruth) -> NetworkTruth:
     lab.record(truth)
     return truth
-
-
-def _probers(lab: KubernetesLab, scene: Scene, stack: ExitStack) -> tuple[list[Pod], list[str]]:
-    """A pod of our own in each namespace with policies: a stranger to them, in no way of others."""
-    pods, gaps = [], []
-    for name in sorted({namespace for namespace, _, _ in scene.versions}):
-        try:
-            pods.append(stack.enter_context(own_pod(lab, name)))
-        except CannotLook as gap:
-            gaps.append(f"no prober pod in {name}: {gap}")
-    return pods, gaps
 
 
 def _require_unchanged(lab: KubernetesLab, scene: Scene) -> None:
@@ -158,7 +164,7 @@ def _without_replaced(paths: list[Probed], lasting: frozenset[str]) -> Iterator[
     """The paths; silence of a pod that is gone or not ready any more tells nothing."""
     for one in paths:
         gone = [pod for pod in _pods(one) if pod.uid not in lasting]
-        if gone and one.outcome != "got through":
+        if gone and one.outcome not in ("got through", "unconfirmed"):
             reason = f"pod {gone[0]} was replaced or became unready meanwhile"
             yield replace(one, outcome="not told", reason=reason)
         else:
@@ -170,10 +176,10 @@ def _pods(one: Probed) -> list[Pod]:
 
 
 def _leaks(policy: NetworkPolicy, truth: NetworkTruth) -> Iterator[Violation]:
-    denied = [one for one in truth.of(policy) if one.path.denied and one.outcome != "not told"]
+    denied = [one for one in truth.of(policy) if one.path.denied and one.is_told]
     leaks = [one for one in denied if one.outcome == "got through"]
     if leaks:
-        directions = sorted({b.direction for b in _basis(leaks[0]) if _is(b.policy, policy)})
+        directions = sorted({b.direction for b in basis_of(leaks[0]) if says(policy, b)})
         yield Violation(
             found=f"not enforced: {_listed(leaks)} ({len(leaks)} of {len(denied)} denied paths)",
             wanted=f"blocked: no {' or '.join(directions)} rule allows it",
@@ -192,53 +198,16 @@ def _why(leaks: list[Probed], denied: list[Probed], truth: NetworkTruth) -> str:
 
 
 def _blocked(policy: NetworkPolicy, truth: NetworkTruth) -> Iterator[Violation]:
-    allowed = [one for one in truth.of(policy) if not one.path.denied and one.outcome != "not told"]
+    allowed = [one for one in truth.of(policy) if not one.path.denied and one.is_told]
     blocked = [one for one in allowed if one.outcome == "blocked"]
     if blocked:
-        basis = next(b for b in _basis(blocked[0]) if _is(b.policy, policy))
+        basis = next(b for b in basis_of(blocked[0]) if says(policy, b))
         yield Violation(
             found=f"over-blocking: {_listed(blocked)} ({len(blocked)} of {len(allowed)} allowed)",
             wanted="a connection: this rule allows it, and the port answers others",
             path=f"spec.{basis.direction}[{basis.rule}]",
             why="a policy of another kind denies it, or the plugin reads the rule otherwise",
         )
-
-
-def _require_proof(policy: NetworkPolicy, truth: NetworkTruth) -> None:
-    """Raise `CannotLook` unless each direction that the policy isolates was seen to block."""
-    found = truth.of(policy)
-    if not found:
-        raise CannotLook(f"{policy.ref} has no say in any path between pods that run now")
-    for direction in _denying(policy):
-        proof = [one for one in found if _proves(one, policy, direction)]
-        if any(one.outcome == "as expected" for one in proof):
-            continue
-        reasons = dict.fromkeys(one.reason for one in proof if one.reason)
-        raise CannotLook(
-            f"{policy.ref}: no path shows whether its {direction} is enforced:"
-            f" {'; '.join(list(reasons)[:_SHOWN]) or 'none that only it denies was found'}"
-        )
-
-
-def _denying(policy: NetworkPolicy) -> Iterator[Direction]:
-    """The directions in which a policy denies anything at all."""
-    if policy.isolates_ingress and not any(not r.peers and not r.ports for r in policy.ingress):
-        yield "ingress"
-    if policy.isolates_egress and not any(not r.peers and not r.ports for r in policy.egress):
-        yield "egress"
-
-
-def _proves(one: Probed, policy: NetworkPolicy, direction: Direction) -> bool:
-    has_say = any(_is(b.policy, policy) and b.direction == direction for b in _basis(one))
-    return one.path.denied and has_say and doubt(one.path, policy.ref.qualified_name, direction) < 2
-
-
-def _is(one: NetworkPolicy, other: NetworkPolicy) -> bool:
-    return one.ref == other.ref
-
-
-def _basis(one: Probed) -> tuple[Basis, ...]:
-    return one.path.expectation.basis
 
 
 def _node(one: Probed) -> str:

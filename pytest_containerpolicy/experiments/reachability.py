@@ -48,8 +48,8 @@ class Pod(Struct, frozen=True, kw_only=True, eq=False):
 class Address(Struct, frozen=True, kw_only=True):
     """Something that is no pod, at the address that packets to it carry.
 
-    `in_cluster` says that it may be a pod on its node's network, so that what selectors say of it
-    is up to the network plugin.
+    `in_cluster` says that it may be a pod on its node's network, so that what selectors and blocks
+    say of it is up to the network plugin.
     """
 
     name: str
@@ -91,6 +91,14 @@ class Policies:
         for policy in policies:
             self._by_namespace[policy.ref.namespace].append(policy)
 
+    def of(self, namespaces: Iterable[str]) -> list[NetworkPolicy]:
+        """The policies of some namespaces."""
+        return [policy for name in namespaces for policy in self._by_namespace.get(name, ())]
+
+    def knowing(self, namespace: str) -> "Policies":
+        """The same policies, and that there are none in one more namespace."""
+        return Policies(self.of(self._by_namespace), {*self._known, namespace})
+
     def isolating(self, pod: Pod, direction: Direction) -> list[NetworkPolicy]:
         """The policies that isolate a pod in one direction."""
         if (pod, direction) not in self._isolating:
@@ -100,7 +108,7 @@ class Policies:
     def _find_isolating(self, pod: Pod, direction: Direction) -> list[NetworkPolicy]:
         return [
             policy
-            for policy in self._by_namespace[pod.namespace]
+            for policy in self.of([pod.namespace])
             if (policy.isolates_ingress if direction == "ingress" else policy.isolates_egress)
             and policy.selects(pod.labels)
         ]
@@ -190,9 +198,13 @@ def _is_peer(peer: Peer, namespace: str, other: End) -> bool | None:
 
 
 def _in_block(peer: Peer, other: End) -> bool | None:
-    """Blocks are for what is outside: whether they see pods is up to the network plugin."""
+    """Blocks are for what is outside: whether they see pods and nodes is up to the network plugin.
+
+    https://docs.cilium.io/en/stable/security/policy/language/#ip-cidr-based
+    """
     address = ip_address(other.address)
     inside = address in ip_network(peer.cidr) and not any(
         address in ip_network(excepted) for excepted in peer.except_cidrs
     )
-    return None if inside and isinstance(other, Pod) else inside
+    of_cluster = isinstance(other, Pod) or other.in_cluster
+    return None if inside and of_cluster else inside

@@ -24,6 +24,8 @@ from pytest_containerpolicy.experiments.service_ports import read_endpoints
 _PAUSE_SECONDS = 1.5
 _REPEATS = 2
 _NOT_TOLD = "not told"
+_UNASKED = "SCTP"
+_UNASKED_REASON = "the prober does not speak SCTP"
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ class Asking:
     def ask(self, places: Sequence[Place]) -> list[Answer]:
         """All places; those that do not answer again, for endpoints change at any time."""
         sources = {place: self._source(place) for place in places if place.kind != "nothing"}
-        self._ask(sources)
+        self._ask({place: pod for place, pod in sources.items() if place.protocol != _UNASKED})
         for _ in range(_REPEATS):
             silent = {p: sources[p] for p in self._found if self._disappoints(p, sources[p])}
             if not silent:
@@ -75,7 +77,7 @@ class Asking:
 
     def _may_reach(self, pod: Pod, place: Place) -> bool:
         # Whether a pod reaches itself through a service is a matter of the node's set-up.
-        if any(end.address == pod.address for end, _ in place.ends):
+        if any(end.address == pod.address for end, _ in place.ends) or _is_off(pod, place):
             return False
         expected = (
             self._policies.expect(pod, end, port, place.protocol) for end, port in place.ends
@@ -125,7 +127,8 @@ class Asking:
     def _weigh(self, place: Place, sources: dict[Place, Pod], gone: set[str]) -> Answer:
         if place.kind == "nothing":
             return Answer(place=place, outcome="refused")
-        reason = self._doubt(place, sources[place], gone)
+        unasked = place.protocol == _UNASKED
+        reason = _UNASKED_REASON if unasked else self._doubt(place, sources[place], gone)
         if reason:
             return Answer(place=place, outcome=_NOT_TOLD, reason=reason)
         found = self._found[place]
@@ -141,6 +144,8 @@ class Asking:
             return f"a proxy in {source} answers in the name of every address"
         if is_answer(found):
             return ""
+        if _is_off(source, place):
+            return f"no pod to ask from is on a node with an endpoint of {place}, which is local"
         if not self._may_reach(source, place):
             return f"network policies let no pod of the namespace through to {place}"
         if source not in self._reaches:
@@ -165,6 +170,11 @@ class Asking:
         namespace = self._sources[0].namespace
         now = read_endpoints(self._lab, namespace).values()
         return asked - {endpoint.address for endpoints in now for endpoint in endpoints}
+
+
+def _is_off(pod: Pod, place: Place) -> bool:
+    """Whether a pod is on a node from which a place leads nowhere, by design."""
+    return bool(place.nodes) and pod.node not in place.nodes
 
 
 def _is_datagram(place: Place) -> bool:

@@ -24,7 +24,8 @@ class Place(Struct, frozen=True, kw_only=True, eq=False):
     """One place to ask; `index` is that of the service's port.
 
     `ends` are the pods (or what is none) that may take the connection, each with its port there.
-    `name` is what an ExternalName stands for.
+    `name` is what an ExternalName stands for. `nodes`, if there are any, are those from which alone
+    it leads anywhere.
     """
 
     service: str
@@ -36,6 +37,7 @@ class Place(Struct, frozen=True, kw_only=True, eq=False):
     is_dns: bool = False
     ends: tuple[tuple[End, int], ...] = ()
     name: str = ""
+    nodes: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         if self.kind in ("name", "nothing"):
@@ -99,7 +101,14 @@ class _Reader:
             )
         address = spec.get("clusterIP", "None")
         if address not in ("", "None"):
-            yield Place(**common, kind="address", host=address, port=port["port"], ends=ends)
+            yield Place(
+                **common,
+                kind="address",
+                host=address,
+                port=port["port"],
+                ends=ends,
+                nodes=_nodes_served(spec, [endpoint for endpoint, _ in found]),
+            )
         if port.get("nodePort"):
             for host in self._hosts(spec, [endpoint for endpoint, _ in found]):
                 yield Place(**common, kind="node port", host=host, port=port["nodePort"], ends=ends)
@@ -112,6 +121,15 @@ class _Reader:
         local = spec.get("externalTrafficPolicy") == "Local"
         nodes = {endpoint.node for endpoint in endpoints} if local else set(self._nodes)
         return [self._nodes[node] for node in sorted(nodes & set(self._nodes))][:_MOST_NODES]
+
+
+def _nodes_served(spec: Document, endpoints: list[Endpoint]) -> frozenset[str]:
+    """The nodes from which alone its address leads to endpoints; none if it does from each.
+
+    https://kubernetes.io/docs/concepts/services-networking/service-traffic-policy/
+    """
+    local = spec.get("internalTrafficPolicy") == "Local"
+    return frozenset(endpoint.node for endpoint in endpoints) if local else frozenset()
 
 
 def _has_address(pod: Document) -> bool:

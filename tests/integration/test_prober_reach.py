@@ -108,6 +108,20 @@ def test_reach_shows_certificates(tmp_path: Path) -> None:
     )
 
 
+def test_reach_trusts_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no name is asked for, trust does not depend on the address that leads there."""
+    folder = make_certificates(tmp_path / "tls")
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with https_server(folder, anybody=True) as url:
+        port = urlsplit(url).port or 0
+        any_name = Probe(id="any", protocol="tls", host="localhost", port=port)
+        found, other = ask(
+            LocalStream(), [any_name, at("other", "tls", port, server_name="x.test")]
+        )
+    assert ("open", True) == (found.outcome, found.detail.verified)
+    assert ("open", False) == (other.outcome, other.detail.verified)
+
+
 def test_reach_tells_expired_certificates(tmp_path: Path) -> None:
     """A certificate that is over is told, whoever signed it."""
     folder = make_certificates(tmp_path / "tls")

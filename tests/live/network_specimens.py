@@ -83,6 +83,26 @@ def pods(app: str) -> Document:
     return {"podSelector": {"matchLabels": {"app": app}}}
 
 
+def ring(size: int) -> list[Document]:
+    """Workloads in a ring, each with a policy: its neighbours only, one in and one out, and DNS."""
+    names = [f"w{number:02}" for number in range(size)]
+    policies = [
+        policy(
+            name,
+            name,
+            policyTypes=["Ingress", "Egress"],
+            ingress=[{"from": [pods(names[n - 1])], "ports": [{"port": 8080}]}],
+            egress=[
+                {"to": [pods(names[(n + 1) % size])]},
+                {"ports": [{"port": 53, "protocol": "UDP"}]},
+            ],
+        )
+        for n, name in enumerate(names)
+    ]
+    images = ("server", "distroless")
+    return [*(deployment(name, images[n % 2]) for n, name in enumerate(names)), *policies]
+
+
 def started(namespace: Namespace, *documents: Document) -> None:
     """Create objects and wait for their pods."""
     namespace.apply(*documents)
@@ -103,13 +123,18 @@ def trial(
     *,
     kubeconfig: Path | None = None,
     image: str = PYTHON,
+    beside: str = "",
     progress: Callable[[str], None] = lambda _: None,
     read: Callable[[Model], Model] = lambda model: model,
     **params: Any,
 ) -> Trial:
-    """Carry out an experiment on a namespace, as administrator or as somebody else."""
+    """Carry out an experiment on a namespace, as administrator or as somebody else.
+
+    `beside` is a second namespace that the target names.
+    """
     file = kubeconfig or namespace.cluster.kubeconfig
-    target = parse_target(f"k8s://?kubeconfig={file}&namespace={namespace.name}")
+    second = f"&namespace={beside}" if beside else ""
+    target = parse_target(f"k8s://?kubeconfig={file}&namespace={namespace.name}{second}")
     model = read(build_model(take_inventory(target, Timeouts())))
     options = LabOptions(level="probe", prober_image=image, progress=progress)
     lab = open_lab(target, Timeouts(), options)

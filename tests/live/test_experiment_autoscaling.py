@@ -147,6 +147,22 @@ def test_pods_that_are_refused(namespace: Namespace, tmp_path: Path) -> None:
     assert 'violates PodSecurity "restricted' in found["web"]
 
 
+def test_labels_that_no_pod_has_yet(namespace: Namespace, tmp_path: Path) -> None:
+    """Labels of a new revision that is still to come do not hide the pods that there are."""
+    small = requests(cpu="1m", memory="8Mi")
+    namespace.apply(workload("web", container=small), autoscaler("web"))
+    namespace.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    namespace.kubectl("rollout", "pause", "deployment/web")
+    change = {"spec": {"template": {"metadata": {"labels": {"release": "new"}}}}}
+    namespace.kubectl("patch", "deployment", "web", "-p", json.dumps(change))
+
+    with laboratory(namespace, tmp_path) as lab:
+        found, gaps = outlook(lab, patience=0)
+
+    assert [] == gaps
+    assert "refuses" not in found.get("web", "")
+
+
 def test_without_the_rights(namespace: Namespace, tmp_path: Path) -> None:
     """Who may only read is told which rights the dry runs need."""
     small = requests(cpu="1m", memory="8Mi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -12,6 +13,7 @@ import pytest
 
 from tests.live.conftest import Namespace
 from tests.live.experiment_verdicts import Verdict, verdict
+from tests.live.network_specimens import restricted
 from tests.live.swarm_specimens import create_service
 from tests.testbed import Engine, Swarm
 from tests.testbed.shell import wait_until
@@ -22,6 +24,11 @@ SECOND = 10**9
 PATIENT: dict[str, Any] = {"within": 60, "stays": 3}
 # What a crash leaves behind keeps the next start from succeeding.
 LOCK = "test -e /state/lock && exit 1; touch /state/lock; trap 'exit 0' TERM; sleep 1000 & wait"
+# Ready again, but not for long.
+STUMBLE = (
+    "test -e /state/lock && sleep 3 && exit 1; touch /state/lock;"
+    " trap 'exit 0' TERM; sleep 1000 & wait"
+)
 SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": 65532,
@@ -67,8 +74,12 @@ def in_pods(testbed_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> I
             _deployment(
                 "locks", "testbed/busybox:1", command=["sh", "-c", LOCK], volumeMounts=mounts
             ),
+            _deployment(
+                "stumbles", "testbed/busybox:1", command=["sh", "-c", STUMBLE], volumeMounts=mounts
+            ),
+            _deployment("loops", "testbed/busybox:1", command=["sh", "-c", "exit 3"]),
         )
-        for one in ("recovers", "shares", "locks"):
+        for one in ("recovers", "shares", "locks", "stumbles"):
             namespace.kubectl("rollout", "status", f"deployment/{one}", "--timeout=90s")
         query = f"kubeconfig={testbed_cluster.kubeconfig}&namespace={name}"
         uri = f"k8s://{testbed_cluster.context}?{query}"
@@ -93,6 +104,37 @@ def test_pod_does_not_recover(in_pods: Ask) -> None:
     """A pod that stumbles over what the crash left is found, and replaced afterwards."""
     found = in_pods("locks", within=6, stays=3)
     assert found.found.endswith("last exit code 1"), found
+
+
+def test_pod_ends_a_second_time(in_pods: Ask) -> None:
+    """A pod that is ready after the crash and ends again while it is watched is found."""
+    found = in_pods("stumbles", within=60, stays=8)
+    assert "its main process killed, was ready after" in found.found, found
+    assert "8 s later: " in found.found
+
+
+def test_pod_in_a_crash_loop(in_pods: Ask) -> None:
+    """A pod that crashes again and again by itself is found, and nothing is killed."""
+    wait_until("a crash loop", lambda: "crashes without" in in_pods("loops", **PATIENT).found, 90)
+    found = in_pods("loops", **PATIENT)
+    assert "crashes without any doing: CrashLoopBackOff" in found.found, found
+    assert "crashes by itself" in found.figures
+
+
+def test_pod_without_the_right_to_exec(namespace: Namespace, tmp_path: Path) -> None:
+    """Who may not exec is told so at once, and nothing passes for killed."""
+    namespace.apply(_deployment("web", "testbed/distroless:1"))
+    namespace.kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    rights = ("create,delete,get leases", "patch pods/ephemeralcontainers")
+    config = restricted(namespace, tmp_path, *rights)
+    uri = f"k8s://?kubeconfig={config}&namespace={namespace.name}"
+    begun = time.monotonic()
+
+    found = verdict("recovers_from_crash", uri, "web", tmp_path, **PATIENT)
+
+    assert (0, "") == (found.judged, found.found)
+    assert "needs the right to exec in pod" in found.gaps
+    assert time.monotonic() - begun < 45
 
 
 def test_pod_without_prober_image(in_pods: Ask) -> None:

@@ -39,6 +39,7 @@ GOOD = (
     service("headless", "web", {"port": 8080}, clusterIP="None"),
     service("node", "web", TO_WEB, type="NodePort"),
     service("node-local", "echo", TO_WEB, type="NodePort", externalTrafficPolicy="Local"),
+    service("near", "echo", TO_WEB, internalTrafficPolicy="Local"),
     service("datagrams", "echo", {"port": 7, "targetPort": "echo", "protocol": "UDP"}),
     service("shut", "shut", {"port": 80, "targetPort": 8080}),
     service("name", type="ExternalName", externalName="kubernetes.default.svc.cluster.local"),

@@ -16,6 +16,7 @@ from tests.live.network_specimens import (
     pods,
     policy,
     restricted,
+    ring,
     rule_on_nodes,
     started,
     trial,
@@ -24,6 +25,7 @@ from tests.testbed import Cluster
 
 ENFORCED = "network_policy_enforced"
 INERT = "the policy is inert: nothing in this cluster enforces network policies"
+READ, EXEC = "create,delete,patch pods", "create,get pods/exec"
 SLEEP = ["python3", "-c", "import time; time.sleep(3600)"]
 SYSTEM = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
 EXTRA = [
@@ -145,6 +147,29 @@ def test_denied_both_ways(namespace: Namespace, enforcing: None) -> None:
     assert (1, {}, []) == (found.judged, found.findings, found.gaps)
 
 
+def test_who_asks_from_elsewhere(namespace: Namespace, enforcing: None, tmp_path: Path) -> None:
+    """That only its own namespace gets in is shown from another one, ours or one that is named."""
+    own = policy("own", ingress=[{"from": [{"podSelector": {}}]}])
+    started(namespace, deployment("web"), own)
+    account = restricted(namespace, tmp_path, READ, EXEC, "patch pods/ephemeralcontainers")
+    second = f"{namespace.name}-second"
+    namespace.cluster.kubectl("create", "namespace", second)
+    try:
+        named = trial(namespace, ENFORCED, beside=second)
+    finally:
+        namespace.cluster.kubectl("delete", "namespace", second, "--wait=false")
+
+    ours = trial(namespace, ENFORCED)
+    without = trial(namespace, ENFORCED, kubeconfig=account)
+
+    for found in (named, ours):
+        assert (1, {}, []) == (found.judged, found.findings, found.gaps)
+    assert (0, {}) == (without.judged, without.findings)
+    assert "needs the right to create namespaces in the cluster" in without.gaps[0]
+    assert "name a second namespace in the target" in without.gaps[0]
+    assert "containerpolicy-" not in namespace.cluster.kubectl("get", "namespaces", "-o", "name")
+
+
 def test_the_outside(namespace: Namespace, enforcing: None) -> None:
     """An address beyond the cluster is probed from those who may and those who may not."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
@@ -181,9 +206,6 @@ def test_a_policy_that_changes_meanwhile(namespace: Namespace) -> None:
 
     assert (0, {}) == (found.judged, found.findings)
     assert "network policies were changed while they were probed" in found.gaps[0]
-
-
-READ, EXEC = "create,delete,patch pods", "create,get pods/exec"
 
 
 @pytest.mark.parametrize(
@@ -231,22 +253,7 @@ def test_nothing_to_probe_from(namespace: Namespace) -> None:
 
 def test_twenty_workloads(namespace: Namespace, enforcing: None) -> None:
     """Twenty workloads, each with a policy of its own: within 60 s, but machines may be busy."""
-    names = [f"w{number:02}" for number in range(20)]
-    images = ("server", "distroless")
-    policies = [
-        policy(
-            name,
-            name,
-            policyTypes=["Ingress", "Egress"],
-            ingress=[{"from": [pods(names[n - 1])], "ports": [{"port": 8080}]}],
-            egress=[
-                {"to": [pods(names[(n + 1) % 20])]},
-                {"ports": [{"port": 53, "protocol": "UDP"}]},
-            ],
-        )
-        for n, name in enumerate(names)
-    ]
-    started(namespace, *(deployment(n, images[i % 2]) for i, n in enumerate(names)), *policies)
+    started(namespace, *ring(20))
 
     found = trial(namespace, ENFORCED)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.conftest import Namespace
+from tests.live.effective_pods import BUSYBOX
 from tests.live.experiment_verdicts import Verdict, verdict
 from tests.live.swarm_specimens import create_service
 from tests.testbed import Engine, Swarm
@@ -19,6 +20,10 @@ from tests.testbed.shell import wait_until
 PREFIX = "stopping-"
 SLOW = "/?ms=5000"
 SECOND = 10**9
+# The fourth that starts ends a second later, and none that comes after it.
+FOURTH_FAILS = (
+    "echo >>/state/starts; test $(wc -l </state/starts) -eq 4 && sleep 1 && exit 1; exec sleep 1000"
+)
 Ask = Callable[..., Verdict]
 
 
@@ -55,12 +60,17 @@ def in_pods(testbed_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> I
             _deployment("drains", 10),
             _deployment("exits", 10, ON_SIGTERM="exit", EXIT_CODE="2"),
             _deployment("ignores", 2, ON_SIGTERM="ignore"),
+            _deployment("itself", 10, ON_SIGTERM="exit", EXIT_CODE="137"),
             _deployment("at-once", 0),
+            _deployment("ordered", 10) | {"kind": "StatefulSet"},
+            _deployment("set", 10) | {"kind": "ReplicaSet"},
             _deployment("starts", 0, READY_DELAY="3600"),
             {"apiVersion": "v1", "kind": "Pod", **pod, "metadata": {"name": "bare"}},
         )
-        for one in ("drains", "exits", "ignores", "at-once"):
+        for one in ("drains", "exits", "ignores", "itself", "at-once"):
             namespace.kubectl("rollout", "status", f"deployment/{one}", "--timeout=90s")
+        namespace.kubectl("rollout", "status", "statefulset/ordered", "--timeout=90s")
+        namespace.wait("jsonpath={.status.availableReplicas}=1", "replicaset/set")
         query = f"kubeconfig={testbed_cluster.kubeconfig}&namespace={name}"
         uri = f"k8s://{testbed_cluster.context}?{query}"
         folder = tmp_path_factory.mktemp("stops")
@@ -82,6 +92,21 @@ def test_pod_cuts_its_request(in_pods: Ask) -> None:
     found = in_pods("exits", slow_path=SLOW)
     assert found.found.startswith("a request that it had open was cut"), found
     assert "exit 2 after" in found.figures
+
+
+@pytest.mark.parametrize("subject", ["ordered", "set"])
+def test_pod_of_another_kind(in_pods: Ask, subject: str) -> None:
+    """Pods of StatefulSets and of bare ReplicaSets are stopped and replaced as well."""
+    found = in_pods(subject)
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+    assert "no request was held open meanwhile: give slow_path" in found.figures
+
+
+def test_pod_that_ends_with_137_by_itself(in_pods: Ask) -> None:
+    """What ends long before its time was over was not killed, whatever its exit code."""
+    found = in_pods("itself")
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+    assert "exit 137 after" in found.figures
 
 
 @pytest.mark.parametrize(
@@ -179,28 +204,29 @@ def test_container_is_left_alone(in_containers: Ask, subject: str, words: str) -
     assert words in found.gaps
 
 
-@pytest.fixture
-def service(testbed_swarm: Swarm) -> Iterator[str]:
-    """A service of two tasks that ignore their stop signal, on whatever nodes."""
+@contextmanager
+def _service(swarm: Swarm, parallelism: int, where: str = "", **container: Any) -> Iterator[str]:
+    """A service of three tasks, on one node or on whatever nodes."""
     name = f"{PREFIX}service"
     task = {
-        "ContainerSpec": {
-            "Image": "testbed/distroless:1",
-            "Env": ["ON_SIGTERM=ignore"],
-            "StopGracePeriod": SECOND,
-        },
+        "ContainerSpec": {"StopGracePeriod": SECOND, **container},
         "RestartPolicy": {"Condition": "any", "Delay": SECOND},
+        "Placement": {"Constraints": [f"node.hostname == {where}"] if where else []},
     }
     spec = {
         "TaskTemplate": task,
-        "Mode": {"Replicated": {"Replicas": 2}},
+        "Mode": {"Replicated": {"Replicas": 3}},
         "EndpointSpec": {"Mode": "dnsrr"},
-        "UpdateConfig": {"Parallelism": 2, "Monitor": SECOND},
+        "UpdateConfig": {
+            "Parallelism": parallelism,
+            "Monitor": 3 * SECOND,
+            "FailureAction": "pause",
+        },
     }
-    with closing(testbed_swarm.managers[0].client()) as client:
+    with closing(swarm.managers[0].client()) as client:
         api: Any = client.api
         identity = create_service(api, name, spec)
-        wait_until("two tasks run", lambda: _running(api, identity) == 2, 60)
+        wait_until("its tasks run", lambda: _running(api, identity) == 3, 60)
         yield name
         api.remove_service(identity)
 
@@ -210,8 +236,27 @@ def _running(api: Any, service: str) -> int:
     return sum(task["Status"]["State"] == "running" for task in tasks)
 
 
-def test_tasks_are_killed(testbed_swarm: Swarm, service: str, tmp_path: Path) -> None:
+def test_tasks_are_killed(testbed_swarm: Swarm, tmp_path: Path) -> None:
     """Tasks that ignore their stop signal are found on any node, from one manager."""
-    uri = f"swarm+{testbed_swarm.managers[0].url}?workload={service}"
-    found = verdict("stops_in_time", uri, service, tmp_path)
+    stubborn: dict[str, Any] = {"Image": "testbed/distroless:1", "Env": ["ON_SIGTERM=ignore"]}
+    with _service(testbed_swarm, 3, **stubborn) as service:
+        uri = f"swarm+{testbed_swarm.managers[0].url}?workload={service}"
+        found = verdict("stops_in_time", uri, service, tmp_path)
     assert "killed, as SIGTERM did not end it within 1 s: exit 137" in found.found, found
+
+
+def test_update_that_does_not_get_through(testbed_swarm: Swarm, tmp_path: Path) -> None:
+    """An update that Swarm pauses after the first task tells nothing of the others."""
+    state = {"Type": "volume", "Source": f"{PREFIX}{uuid.uuid4().hex[:8]}", "Target": "/state"}
+    manager = testbed_swarm.managers[0]
+    script: dict[str, Any] = {
+        "Image": BUSYBOX,
+        "Command": ["sh", "-c", FOURTH_FAILS],
+        "Mounts": [state],
+    }
+    with _service(testbed_swarm, 1, where=manager.name, **script) as service:
+        found = verdict(
+            "stops_in_time", f"swarm+{manager.url}?workload={service}", service, tmp_path
+        )
+    assert (0, "") == (found.judged, found.found)
+    assert "its update did not replace all tasks: update paused due to failure" in found.gaps

@@ -61,13 +61,19 @@ DAEMON_SET = {
         "numberAvailable": 3,
     },
 }
+REPLICA_SET = {
+    "kind": "ReplicaSet",
+    "metadata": {"uid": "u", "generation": 5},
+    "spec": {"replicas": 2},
+    "status": {"observedGeneration": 5, "replicas": 2, "availableReplicas": 2},
+}
 
 
 def _with(document: dict[str, Any], part: str, **changes: Any) -> dict[str, Any]:
     return document | {part: document[part] | changes}
 
 
-@pytest.mark.parametrize("document", [DEPLOYMENT, STATEFUL_SET, DAEMON_SET])
+@pytest.mark.parametrize("document", [DEPLOYMENT, STATEFUL_SET, DAEMON_SET, REPLICA_SET])
 def test_complete(document: dict[str, Any]) -> None:
     """All pods new and available, seen by the controller: complete, and nothing in the way."""
     assert progress_of(document).is_complete
@@ -85,6 +91,7 @@ def test_complete(document: dict[str, Any]) -> None:
         _with(STATEFUL_SET, "status", availableReplicas=1),
         _with(DAEMON_SET, "status", updatedNumberScheduled=2),
         _with(DAEMON_SET, "status", numberAvailable=2),
+        _with(REPLICA_SET, "status", availableReplicas=1),
     ],
 )
 def test_not_complete(document: dict[str, Any]) -> None:

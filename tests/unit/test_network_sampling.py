@@ -123,6 +123,21 @@ def test_ports_that_nobody_may_reach() -> None:
     assert (silent, silent, 8080) in {(p.source, p.destination, p.port) for p in plan.paths}
 
 
+def test_pods_show_that_their_own_ports_answer() -> None:
+    """Others who may reach a port may all be blocked wrongly; its own pod can't be."""
+    silent, web = pod("db", workload="Deployment db"), pod("web", workload="Deployment web")
+    admit = policy("db", app="db", ingress=[{"from": [SELECTS_WEB], "ports": [{"port": 8080}]}])
+    plan = make_plan(scene([silent, web], admit), [STRANGER], samples=0)
+
+    asked = {p.source for p in plan.paths if p.destination is silent and p.port == 8080}
+    assert {web, silent} <= asked
+
+
+def test_nobody_to_ask_from() -> None:
+    """Without any pod there is nothing to probe, and nothing breaks."""
+    assert () == make_plan(scene([], policy("deny")), [], samples=9).paths
+
+
 def test_controls_need_no_policy() -> None:
     """A path on which no policy has a say shows a port to answer."""
     egress = policy("client", app="w0", policyTypes=["Egress"])

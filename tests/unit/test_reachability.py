@@ -217,6 +217,7 @@ BLOCKS = [
         False,
     ),
     ([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}], True, False),
+    ([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}], True, None),
     ([{"to": [{"ipBlock": {"cidr": "::/0"}}]}], False, False),
     ([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 80}]}], False, False),
     ([{"ports": [{"port": "http"}]}], False, False),
@@ -227,7 +228,10 @@ BLOCKS = [
 
 @pytest.mark.parametrize(("egress", "site", "server"), BLOCKS)
 def test_what_is_no_pod(egress: list[Any], site: bool, server: bool | None) -> None:
-    """Blocks say what of the outside is allowed; selectors may mean pods that serve the API."""
+    """Blocks say what of the outside is allowed, but neither they nor selectors of the API server.
+
+    It may be a pod or a node, which is for the plugin to see.
+    """
     document = policy(app="web", egress=egress, policyTypes=["Egress"])
 
     assert site is allowed(document, WEB, SITE, 443)

@@ -11,13 +11,16 @@ import pytest
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.autoscaler_state import state_of
+from pytest_containerpolicy.experiments.autoscaling import is_switched_on
 from pytest_containerpolicy.experiments.node_autoscaler import is_fresh
 from pytest_containerpolicy.experiments.quotas import exceeded
 from pytest_containerpolicy.experiments.scaling_room import Growth, Limit, for_claims, in_quota
+from pytest_containerpolicy.model.cluster import Autoscaler
 from pytest_containerpolicy.model.kubernetes_scheduling import pod_amounts
 from pytest_containerpolicy.model.scheduling import Pod
 from pytest_containerpolicy.targets.kubernetes_pods import PodSpec
 from tests.kubernetes_models import model_of_text, workload_named
+from tests.kubernetes_values import model_of
 from tests.unit.conftest import RECORDED
 
 GIB = 2**30
@@ -114,6 +117,36 @@ def test_what_is_scaled_to_nothing() -> None:
 
     state = state_of(document)
     assert (True, ()) == (state.is_disabled, state.problems)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "least", "expected"), [(0, 1, False), (1, 1, True), (0, 0, True)]
+)
+def test_who_is_switched_on(replicas: int, least: int, expected: bool) -> None:
+    """Nothing can be tried of what somebody scaled to 0; what may scale there itself is at work."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app"}]}}
+    documents = [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": template,
+            },
+        },
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": 4},
+        },
+    ]
+    (autoscaler,) = model_of(documents, live=True).all(Autoscaler)
+
+    assert expected is is_switched_on(autoscaler)
 
 
 def test_more_load_than_the_maximum_allows() -> None:

@@ -37,6 +37,7 @@ async def reach(request: dict[str, Any], _: Ending) -> None:
             raise ValueError(f"no protocol {one['protocol']!r}, only {', '.join(PROTOCOLS)}")
     if any(one["protocol"] == "tls" or "https:" in one.get("url", "") for one in request["probes"]):
         default_trust()
+        default_trust(names=False)
     slots = asyncio.Semaphore(int(request.get("concurrency", 64)))
     emit("result", probes=await asyncio.gather(*(tried(one, slots) for one in request["probes"])))
 
@@ -172,9 +173,12 @@ async def tls(one: dict[str, Any], attempt: Attempt) -> Found:
 
 
 async def verification(host: Host, name: str, attempt: Attempt) -> dict[str, Any]:
-    """Whether a client with the default trust store would go on, and why not."""
+    """Whether a client with the default trust store would go on, and why not.
+
+    Without a name nothing is compared: clients know such a server by names that are not known here.
+    """
     try:
-        _, writer = await host.opened(attempt, default_trust(), name)
+        _, writer = await host.opened(attempt, default_trust(names=bool(name)), name)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or str(error)
         return {"verified": False, "reason": reason}

@@ -151,9 +151,14 @@ async def read_exactly(reader: Any, left: int) -> None:
 
 
 @lru_cache(maxsize=None)
-def default_trust() -> ssl.SSLContext:
-    """A context with the default trust store. To load it takes long enough to hold up ticks."""
-    return ssl.create_default_context()
+def default_trust(names: bool = True) -> ssl.SSLContext:
+    """A context with the default trust store, which compares `names` or does not.
+
+    To load it takes long enough to hold up ticks.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = names
+    return context
 
 
 def tls_context(settings: dict[str, Any]) -> ssl.SSLContext:
