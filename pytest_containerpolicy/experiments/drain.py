@@ -109,7 +109,7 @@ def _sorted_out(rehearsals: Sequence[DrainRehearsal], lab: Lab) -> tuple[list[St
     unknown: list[str] = []
     for rehearsal in rehearsals:
         for left in rehearsal.stranded:
-            help_text = _help_for(left, lab)
+            help_text = help_for(left, lab)
             if help_text:
                 unknown.append(help_text)
             else:
@@ -117,8 +117,8 @@ def _sorted_out(rehearsals: Sequence[DrainRehearsal], lab: Lab) -> tuple[list[St
     return lasting, unknown
 
 
-def _help_for(left: Stranded, lab: Lab) -> str:
-    """What may yet make room for a pod; empty if nothing does."""
+def help_for(left: Stranded, lab: Lab) -> str:
+    """What may yet make room for a pod that finds no place, in words; empty if nothing does."""
     if not left.needs_a_node or not isinstance(lab, KubernetesLab):
         return ""
     try:

@@ -2,7 +2,7 @@
 
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from msgspec import Struct
@@ -14,6 +14,8 @@ from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments import kubernetes_drain, swarm_drain
 from pytest_containerpolicy.experiments.availability import Budget
 from pytest_containerpolicy.experiments.docker_lab import DockerLab
+from pytest_containerpolicy.experiments.drain import help_for
+from pytest_containerpolicy.experiments.drain_placement import Stranded
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.measurement import Measurement
@@ -132,12 +134,24 @@ def _prepared(
     if not isinstance(lab, KubernetesLab):
         raise CannotLook(f"{workload.ref}: {lab.platform} has no nodes to drain")
     plan = kubernetes_drain.plan_drain(lab, workload, node)
-    if plan.stranded:
-        reasons = (f"no other node takes pod {one.pod.name}: {one}" for one in plan.stranded)
+    if reasons := hindrances(plan.stranded, lab):
         return plan.node, _foretold(workload, plan.node, *reasons)
     return plan.node, lambda mark: kubernetes_drain.drain(
         lab, workload, plan, mark, patience, ready_within
     )
+
+
+def hindrances(stranded: Sequence[Stranded], lab: Lab) -> list[str]:
+    """Why pods can't leave a node for good.
+
+    Raises `CannotLook` if all of them wait for a node that may yet be added: a drain would show
+    how soon that comes, but may as well leave them Pending.
+    """
+    helps = [help_for(one, lab) for one in stranded]
+    lasting = [one for one, help_text in zip(stranded, helps, strict=True) if not help_text]
+    if stranded and not lasting:
+        raise CannotLook(f"nothing was touched: {'; '.join(dict.fromkeys(helps))}")
+    return [f"no other node takes pod {one.pod.name}: {one}" for one in lasting]
 
 
 def _on_swarm(

@@ -38,7 +38,7 @@ def no_oom_kills(container: Container, lab: Lab) -> Iterator[Violation]:
     """
 
     def kills(copy: Copy) -> Iterator[Violation]:
-        was_killed = _ended_by_kill(copy) or not _engine_kills(lab).isdisjoint(_ids(copy))
+        was_killed = _ended_by_kill(copy) or _engine_remembers_kill(copy, lab)
         try:
             cgroup = look_into(copy, lab).cgroup
         except CannotLook:
@@ -122,7 +122,10 @@ class Restarts(Struct, frozen=True, kw_only=True):
 
 
 def restarts_of(copy: Copy) -> Restarts:
-    """What the platform remembers of a copy's restarts: the API, the engine, the Swarm's tasks."""
+    """What the platform remembers of a copy's restarts: the API, the engine, the Swarm's tasks.
+
+    Raises `CannotLook` where it does not remember when the last one was.
+    """
     if "spec" in copy.document:
         return _of_pod(copy.status)
     if copy.task:
@@ -139,14 +142,20 @@ def restarts_of(copy: Copy) -> Restarts:
 
 def _of_pod(status: Document) -> Restarts:
     ended = (status.get("lastState") or {}).get("terminated") or {}
-    waiting = (status.get("state") or {}).get("waiting") or {}
+    state = status.get("state") or {}
+    count = status.get("restartCount", 0)
     if not ended:
-        return Restarts(count=status.get("restartCount", 0))
+        return Restarts(count=count)
+    # Of a container that was lost with its node nobody knows when it ended.
+    last = ended.get("finishedAt") or (state.get("running") or {}).get("startedAt")
+    is_looping = (state.get("waiting") or {}).get("reason") == _BACKING_OFF
+    if not last and not is_looping:
+        raise CannotLook(f"it was restarted {count} times, and nobody knows when last")
     return Restarts(
-        count=status.get("restartCount", 0),
-        last=_time(ended["finishedAt"]),
+        count=count,
+        last=_time(last) if last else _NEVER,
         ending=f"exit code {ended.get('exitCode')} ({ended.get('reason', 'no reason')})",
-        is_looping=waiting.get("reason") == _BACKING_OFF,
+        is_looping=is_looping,
     )
 
 
@@ -177,19 +186,20 @@ def _require_known_end(copy: Copy) -> None:
         raise CannotLook("the task before it was killed, and the Swarm does not know by whom")
 
 
-def _ids(copy: Copy) -> set[str]:
-    """The containers that an engine may remember: this one, and those of the tasks before."""
+def _engine_remembers_kill(copy: Copy, lab: Lab) -> bool:
+    """Whether an engine knows of a kill of this container, or of one of the tasks before it."""
+    if not isinstance(lab, DockerLab):
+        return False
     earlier = (task["Status"].get("ContainerStatus") or {} for task in copy.failed)
-    return {copy.id, *(status.get("ContainerID", "") for status in earlier)}
+    ids = {copy.id, *(status.get("ContainerID", "") for status in earlier)}
+    return not _engine_kills(lab).isdisjoint(ids)
 
 
-def _engine_kills(lab: Lab) -> frozenset[str]:
+def _engine_kills(lab: DockerLab) -> frozenset[str]:
     """The containers with an out-of-memory event among the last 256 that an engine remembers.
 
     An engine forgets `State.OOMKilled` when it starts a container again.
     """
-    if not isinstance(lab, DockerLab):
-        return frozenset()
 
     def look() -> frozenset[str]:
         filters = {"type": "container", "event": "oom"}

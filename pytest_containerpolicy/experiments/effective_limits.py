@@ -6,6 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from pytest_containerpolicy.checks.registry import Violation
+from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.inside import (
     FROM_INSIDE,
     Copy,
@@ -15,6 +16,7 @@ from pytest_containerpolicy.experiments.inside import (
     keeps_running,
     look_into,
 )
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, Refused
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.model.container import Container
@@ -52,11 +54,14 @@ def limits_in_force(
     container: Container, lab: Lab, required: tuple[Resource, ...] = ()
 ) -> Iterator[Violation]:
     """The kernel enforces the limits that are declared, and some limit on what is `required`."""
+    visible = [name for name in required if name != "pids"]
 
     def flaws(copy: Copy) -> Iterator[Violation]:
         vitals, declared = look_into(copy, lab), declared_limits(copy, lab)
         yield from differences(vitals, declared)
-        yield from absences(vitals, declared, required)
+        yield from absences(vitals, declared, visible)
+        if "pids" in required and not is_bounded_with_its_pod(vitals, lab):
+            yield from absences(vitals, declared, ["pids"])
 
     yield from in_every_copy(container, lab, flaws)
 
@@ -103,6 +108,27 @@ def absences(vitals: Vitals, declared: Limits, required: Sequence[Resource]) -> 
                 wanted=f"a {name} limit",
                 path=field_path(vitals.copy.container, field),
             )
+
+
+def is_bounded_with_its_pod(vitals: Vitals, lab: Lab) -> bool:
+    """Whether the kubelet bounds the processes of each pod, if the container itself is not bounded.
+
+    That limit is on the pod's cgroup, which its containers don't see:
+    https://kubernetes.io/docs/concepts/policy/pid-limiting/
+    Raises `CannotLook` if the kubelet's configuration can't be read.
+    """
+    if not isinstance(lab, KubernetesLab) or vitals.cgroup.pids_limit is not None:
+        return False
+    node = vitals.copy.document["spec"]["nodeName"]
+    path = f"/api/v1/nodes/{node}/proxy/configz"
+    try:
+        found = lab.once(path, lambda: lab.get(path))
+    except Refused as refusal:
+        raise CannotLook(
+            f"whether the kubelet of {node} limits the processes of its pods (podPidsLimit) is not"
+            f" known: {refusal}"
+        ) from None
+    return int(found["kubeletconfig"].get("podPidsLimit") or -1) > 0
 
 
 class _Teller(Struct, frozen=True):

@@ -10,11 +10,13 @@ from pytest_containerpolicy.experiments.inside import (
     FROM_INSIDE,
     Copy,
     MountPoint,
+    Sections,
     Vitals,
     in_every_copy,
     keeps_running,
     look_into,
     read,
+    read_as,
 )
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
@@ -57,12 +59,13 @@ def mounts_in_force(
         for mount in _declared(container):
             space = spaces[mount.destination]
             found = vitals.mounts.get(space.place)
-            yield from _mount_flaws(mount, space, found, vitals)
+            yield from _mount_flaws(mount, found, copy)
             yield from _space_flaws(mount, space, least_free)
             if found and space.total:
                 text = f"{found.file_system}, {_amount(space)}, {copy.name}"
                 told = fullest.get(mount.destination, (1.0, text))
                 fullest[mount.destination] = min(told, (space.free / space.total, text))
+        yield from _right_flaws(vitals, spaces, lab)
 
     yield from in_every_copy(container, lab, flaws)
     for destination, (_, text) in fullest.items():
@@ -71,7 +74,10 @@ def mounts_in_force(
 
 def spaces_in(copy: Copy, lab: Lab) -> dict[str, Space]:
     """The places of a copy's declared mounts, by where they are declared. Raises `CannotLook`."""
-    sections = read(copy, lab, "disk", _destinations)
+    return _parsed(read(copy, lab, "disk", _destinations))
+
+
+def _parsed(sections: Sections) -> dict[str, Space]:
     return {destination: parse_space(text) for destination, text in sections}
 
 
@@ -103,9 +109,7 @@ def _destinations(copy: Copy) -> list[str] | None:
     return [mount.destination for mount in _declared(copy.container)] or None
 
 
-def _mount_flaws(
-    mount: Mount, space: Space, found: MountPoint | None, vitals: Vitals
-) -> Iterator[Violation]:
+def _mount_flaws(mount: Mount, found: MountPoint | None, copy: Copy) -> Iterator[Violation]:
     volume, place = mount.volume, mount.destination
     if found is None:
         yield Violation(
@@ -125,20 +129,39 @@ def _mount_flaws(
             wanted="storage that outlives the node's restart",
             path=volume.path,
         )
-    if not mount.read_only and (hindrance := _hindrance(mount, space, found, vitals)):
-        yield Violation(
-            found=f"{place} {hindrance}", wanted="writable, as declared", path=volume.path
-        )
+    if not mount.read_only and found.is_read_only and not _is_read_only_source(copy, mount):
+        yield _unwritable(mount, "is mounted read-only")
 
 
-def _hindrance(mount: Mount, space: Space, found: MountPoint, vitals: Vitals) -> str:
-    """Why what is declared as writable can't be written; empty if it can."""
-    if found.is_read_only:
-        return "" if _is_read_only_source(vitals.copy, mount) else "is mounted read-only"
+def _right_flaws(vitals: Vitals, spaces: dict[str, Space], lab: Lab) -> Iterator[Violation]:
+    """Volumes that its first process may not write. Raises `CannotLook` if that is not known.
+
+    That one may have begun as root, as who a shell of the copy runs, and be another user by now.
+    """
     user = vitals.main.user
-    if space.can_write or space.user != user or mount.volume.kind in _OF_THE_HOST:
-        return ""
-    return f"may not be written by uid {user}"
+    judged = [m for m in _declared(vitals.copy.container) if _is_judged(m, spaces, vitals)]
+    if any(spaces[mount.destination].user != user for mount in judged):
+        spaces = _parsed(read_as(vitals.main, vitals.copy, lab, "disk", _destinations))
+    for mount in judged:
+        space = spaces[mount.destination]
+        if space.user != user:
+            raise CannotLook(f"whether uid {user} may write {mount.destination} is not known")
+        if not space.can_write:
+            yield _unwritable(mount, f"may not be written by uid {user}")
+
+
+def _is_judged(mount: Mount, spaces: dict[str, Space], vitals: Vitals) -> bool:
+    found = vitals.mounts.get(spaces[mount.destination].place)
+    is_writable = not mount.read_only and found is not None and not found.is_read_only
+    return is_writable and mount.volume.kind not in _OF_THE_HOST
+
+
+def _unwritable(mount: Mount, hindrance: str) -> Violation:
+    return Violation(
+        found=f"{mount.destination} {hindrance}",
+        wanted="writable, as declared",
+        path=mount.volume.path,
+    )
 
 
 def _is_read_only_source(copy: Copy, mount: Mount) -> bool:

@@ -18,6 +18,7 @@ from pytest_containerpolicy.experiments.drain_rehearsal import (
     stranded_on,
     why_held,
 )
+from pytest_containerpolicy.experiments.headway import Headway
 from pytest_containerpolicy.experiments.kubernetes_cordon import cordoned
 from pytest_containerpolicy.experiments.kubernetes_floor import LiveCluster, read_cluster
 from pytest_containerpolicy.experiments.kubernetes_lab import (
@@ -90,8 +91,8 @@ def drain(
     """Evict a workload's pods from a node, wait for those that replace them, and give it back.
 
     It ends, not completed, when evictions are refused and nothing moves for `patience` seconds, or
-    when nothing moves for `ready_within` seconds after the last. Raises `CannotLook` if somebody
-    else cordoned the node, or interferes.
+    when nothing moves for `ready_within` seconds after the last, or when each pod could have taken
+    that long. Raises `CannotLook` if somebody else cordoned the node, or interferes.
     """
     with (
         PodWatch(lab, workload) as watch,
@@ -146,26 +147,33 @@ class _Course:
         self._asked = 0.0
 
     def follow(self, patience: float, ready_within: float) -> Replacement:
-        begun = moved = time.monotonic()
-        seen = ""
+        begun, seen = time.monotonic(), ""
+        headway = Headway((patience + ready_within) * len(self._plan.pods))
         while True:
             self._ask()
             document = require_unchanged(self._lab, self._workload, self._plan.document)
             self._watch.require_sight()
-            now, state = time.monotonic(), str(self)
-            if state != seen:
-                seen, moved = state, now
-                self._lab.say(f"drain of {self._plan.node}: {state}")
-            is_stuck = now - moved > (patience if self._waiting else ready_within)
+            if str(self) != seen:
+                seen = str(self)
+                self._lab.say(f"drain of {self._plan.node}: {seen}")
+            is_stuck = headway.stands_still(
+                self._reached, patience if self._waiting else ready_within
+            )
             if is_stuck or self._is_over(document):
-                return self._replacement(document, now - begun)
+                return self._replacement(document, time.monotonic() - begun)
             time.sleep(_POLL)
 
+    @property
+    def _reached(self) -> tuple[int, int, int]:
+        """How many pods were evicted, how many are gone, and how many are ready."""
+        planned = len(self._plan.pods)
+        return planned - len(self._waiting), planned - len(self._left), self._watch.ready
+
     def __str__(self) -> str:
-        evicted = len(self._plan.pods) - len(self._waiting)
+        evicted, _, ready = self._reached
         return (
             f"{evicted} of {len(self._plan.pods)} pods evicted, {len(self._left)} not gone yet,"
-            f" {self._watch.ready} of {self._wanted} ready"
+            f" {ready} of {self._wanted} ready"
         )
 
     @property

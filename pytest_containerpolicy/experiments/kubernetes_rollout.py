@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
+from pytest_containerpolicy.experiments.headway import Headway
 from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab
 from pytest_containerpolicy.experiments.kubernetes_reasons import deadline_exceeded, reasons_of
 from pytest_containerpolicy.experiments.kubernetes_revisions import (
@@ -26,9 +27,12 @@ _POLL = 0.2
 
 
 def require_restartable(lab: KubernetesLab, workload: Workload) -> None:
-    """Raise `CannotLook` unless a rollout can start now."""
+    """Raise `CannotLook` unless a rollout can start now, and be taken back."""
     require_steady(lab, workload)
     require_right(lab, "patch", f"{workload.kind.lower()}s", workload.namespace, "apps")
+    if workload.kind == "StatefulSet":
+        # It does not go back before its stuck pods are deleted.
+        require_right(lab, "delete", "pods", workload.namespace)
 
 
 def restart(
@@ -37,7 +41,8 @@ def restart(
     """Replace all pods and wait until the last new one is available and the last old one gone.
 
     It ends, not completed, when nothing moves for `deadline` seconds (0: the workload's own
-    progress deadline, or 600) or the controller gives up; the old revision then comes back.
+    progress deadline, or 600), beyond the grace period once only old pods are left, when each pod
+    could have taken that long, or when the controller gives up; the old revision then comes back.
     Raises `CannotLook` if somebody else interferes.
     """
     document = require_steady(lab, workload)
@@ -63,20 +68,27 @@ def _followed(
     patience: float,
 ) -> Document:
     """The workload once its rollout has come to its end, or stood still for too long."""
-    seen, moved = "", time.monotonic()
+    seen, grace = "", max(0.0, workload.grace_period)
+    headway = Headway((patience + grace) * (len(old) + 1))
     while True:
         document = require_unchanged(lab, workload, made)
         watch.require_sight()
         progress, left = progress_of(document), len(_left(watch, old))
         state = f"{progress}, {left} old ones are not gone yet"
         if state != seen:
-            seen, moved = state, time.monotonic()
+            seen = state
             lab.say(f"rollout of {workload.ref}: {state}")
-        if progress.is_complete and not left:
+        if _is_over(document, watch, old) or deadline_exceeded(document):
             return document
-        if time.monotonic() - moved > patience or deadline_exceeded(document):
+        reached = progress.updated, len(old) - left, progress.available
+        if headway.stands_still(reached, patience + (grace if progress.is_complete else 0)):
             return document
         time.sleep(_POLL)
+
+
+def _is_over(document: Document, watch: PodWatch, old: Collection[str]) -> bool:
+    """Whether all is new: a Deployment's status does not count the old pods that still stop."""
+    return progress_of(document).is_complete and not _left(watch, old)
 
 
 def _left(watch: PodWatch, old: Collection[str]) -> list[Life]:
@@ -90,7 +102,7 @@ def _replacement(
     old: Collection[str],
     seconds: float,
 ) -> Replacement:
-    completed = progress_of(document).is_complete
+    completed = _is_over(document, watch, old)
     replaced = [life for life in watch.lives if life.uid in old]
     return Replacement(
         seconds=seconds,

@@ -78,7 +78,10 @@ def recreate_pods(
     """
     made = _steady(lab, workload)
     found = sorted(lab.pods(workload), key=_ordinal)
-    for pod in found[: pods if workload.kind == "StatefulSet" else 1]:
+    chosen = found[: pods if workload.kind == "StatefulSet" else 1]
+    if workload.kind == "StatefulSet" and len(chosen) < len(found):
+        lab.record(f"{workload.ref}: {len(chosen)} of {len(found)} pods and their claims (pods)")
+    for pod in chosen:
         known = frozenset(one["metadata"]["uid"] for one in lab.pods(workload))
         deletion = Deletion(workload, made, pod, known, deadline)
         marker = new_marker(lab.run)
@@ -86,8 +89,11 @@ def recreate_pods(
         left = f"marker files {marker.name} of {workload.ref} are left"
         where = trace(workload, pod, places)
         change = lab.undoing(remove_markers, left, name=marker.name, where=where)
-        yield from undone(change, partial(_recreate, lab, deletion, places, marker, move))
+        done = undone(change, partial(_recreate, lab, deletion, places, marker, move))
+        yield from done
         require_unchanged(lab, workload, made)
+        if any(one.ready_after is None for one in done):
+            return  # what is not well loses no further pod to us
 
 
 def _steady(lab: KubernetesLab, workload: Workload) -> Document:
@@ -119,10 +125,8 @@ def _recreate(
     _require_untouched(lab, deletion)
     lab.say(f"deleting pod {deletion.name} of {deletion.workload.ref}")
     began = time.monotonic()
-    # What is on one node's disk says nothing if luck puts the next pod there again.
-    on_disk = any(place.expected and place.host_path for place in written)
-    must = on_disk and not deletion.workload.keeps_to_one_node
-    notes = _delete(lab, deletion, move, must)
+    on_disk = _on_disk(deletion.workload, written)
+    notes = _delete(lab, deletion, move, must=bool(on_disk))
     try:
         fresh = lab.wait_for(lambda: _ready(lab, deletion), deletion.deadline, "the next pod")
         ready_after, trouble = time.monotonic() - began, ""
@@ -138,7 +142,30 @@ def _recreate(
         notes=tuple(notes),
     )
     planted = written, marker
-    yield _with_findings(lab, deletion, recreation, fresh, planted) if fresh else recreation
+    if fresh:
+        recreation = _with_findings(lab, deletion, recreation, fresh, planted)
+    yield _with_doubt(recreation, on_disk[0]) if on_disk else recreation
+
+
+def _on_disk(workload: Workload, places: Sequence[Place]) -> list[Place]:
+    """What is on one node's disk, though the next pod may come to another node.
+
+    It says nothing that it is still there if luck puts the next pod on the same node.
+    """
+    on_disk = [place for place in places if place.is_probed and place.host_path]
+    stays = bool(on_disk) and (workload.one_per_node or workload.keeps_to_one_node)
+    return [] if stays else on_disk
+
+
+def _with_doubt(recreation: Recreation, on_disk: Place) -> Recreation:
+    """What is on a node's disk has outlived nothing as long as the next pod came back to it."""
+    if recreation.moved or not recreation.node_after:
+        return recreation
+    doubt = (
+        f"{on_disk}: the next pod of {recreation.unit} came to {recreation.node_before} again, so"
+        " nothing shows whether it is there on any other node"
+    )
+    return replace(recreation, doubt="; ".join((doubt, *recreation.notes)))
 
 
 def _with_findings(
@@ -175,7 +202,7 @@ def _require_untouched(lab: KubernetesLab, deletion: Deletion) -> None:
         raise CannotLook(f"pod {deletion.name} was deleted by somebody else meanwhile")
 
 
-def _delete(lab: KubernetesLab, deletion: Deletion, move: bool, must: bool) -> list[str]:
+def _delete(lab: KubernetesLab, deletion: Deletion, move: bool, *, must: bool) -> list[str]:
     """Delete the pod with its own grace period; returns what there is to say about its move.
 
     Raises `Refused` if it must be moved, and the node can't be closed.

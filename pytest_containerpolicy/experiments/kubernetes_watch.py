@@ -33,6 +33,9 @@ _WATCH_SECONDS = 10
 _PAUSE_SECONDS = 0.5
 _BLIND_SECONDS = 15.0
 _KILLED = 137
+_DEFAULT_GRACE = 30
+# The kubelet's clock may start this much before a watch tells that the pod is to stop.
+_LATE_SECONDS = 1.0
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -59,15 +62,12 @@ class Life(Struct):
         if self.told is None or over is None:
             return None
         states = {c["name"]: c["state"].get("terminated") for c in _statuses(self.pod)}
+        seconds = over - self.told
         return Stop(
             name=self.name,
-            seconds=over - self.told,
+            seconds=seconds,
             codes={name: int(state["exitCode"]) for name, state in states.items() if state},
-            killed=any(
-                state["exitCode"] == _KILLED and state.get("reason") != "OOMKilled"
-                for state in states.values()
-                if state
-            ),
+            killed=any(_is_killed(self.pod, status, seconds) for status in _statuses(self.pod)),
         )
 
 
@@ -201,6 +201,16 @@ class PodWatch:
 def _statuses(pod: Document) -> list[Document]:
     found: list[Document] = pod["status"].get("containerStatuses") or []
     return found
+
+
+def _is_killed(pod: Document, status: Document, seconds: float) -> bool:
+    """Whether the kubelet killed it: 137 before its time was over is the program's own."""
+    state = status["state"].get("terminated")
+    # That of the deletion is set to 0 at the end, by the kubelet itself.
+    grace = pod["spec"].get("terminationGracePeriodSeconds", _DEFAULT_GRACE)
+    if not state or state["exitCode"] != _KILLED or state.get("reason") == "OOMKilled":
+        return False
+    return bool(seconds > grace - _LATE_SECONDS or status.get("stopSignal") == "SIGKILL")
 
 
 def _has_ended(pod: Document) -> bool:

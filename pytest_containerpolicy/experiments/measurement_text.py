@@ -19,13 +19,24 @@ _WORDS = {"timeout": "connect timeout", "dns": "name lookup", "tls": "TLS", "oth
 def text(measurement: Measurement) -> str:
     """Totals, failures by class, latency, timeline, marks, and a warning where one is due."""
     lines = [_traffic(measurement), _failures(measurement), _latency(measurement)]
-    lines = [line for whole in lines for line in textwrap.wrap(whole, _WIDTH)]
+    lines = [line for whole in lines for line in wrapped(whole)]
     lines.append(timeline(measurement))
     for mark in measurement.marks:
-        lines += textwrap.wrap(f"{mark.at:6.1f}s {mark.text}", _WIDTH, subsequent_indent=" " * 8)
+        lines += wrapped(f"{mark.at:6.1f}s {mark.text}", " " * 8)
     for warning in _warnings(measurement):
-        lines += textwrap.wrap(f"warning: {warning}", _WIDTH, subsequent_indent=" " * 9)
+        lines += wrapped(f"warning: {warning}", " " * 9)
     return "\n".join(lines)
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines of at most 76 columns, the later ones indented; names of objects stay in one piece."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def length(ms: float | None) -> str:

@@ -1,12 +1,12 @@
 """Why clients noticed a rollout: what was seen of it, held against what is declared."""
 
-import textwrap
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.measurement import Measurement
+from pytest_containerpolicy.experiments.measurement_text import wrapped
 from pytest_containerpolicy.experiments.replacement import BadRevision, Replacement, Stop
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.paths import field_path
@@ -16,7 +16,7 @@ Seen = Replacement | BadRevision
 # Until every node knows that a pod is gone; a preStop hook of that length bridges it.
 _BRIDGE_SECONDS = 5.0
 _NOBODY_THERE = ("refused", "timeout", "unreachable", "reset", "closed")
-_WIDTH, _INDENT = 76, "  "
+_INDENT = "  "
 
 
 class Cause(Struct, frozen=True):
@@ -34,7 +34,7 @@ def report(
     texts = [*facts, *(text for cause in causes for text in (cause.text, f"fix  {cause.fix}"))]
     lines = [
         *str(measurement).splitlines(),
-        *(line for text in texts for line in textwrap.wrap(text, _WIDTH)),
+        *(line for text in texts for line in wrapped(text)),
     ]
     return "\n".join([title, *(f"{_INDENT}{line}" for line in lines)])
 

@@ -20,15 +20,12 @@ class GracefulStop(Struct, frozen=True):
     request: str | None
     back: float
 
-    @property
-    def is_graceful(self) -> bool:
-        """Whether it ended by itself, and finished what it was asked before."""
-        return not self.stop.killed and not self.request
-
     def __str__(self) -> str:
         how = f"killed, {self.stop}" if self.stop.killed else str(self.stop)
         lines = [f"stop of {self.workload}: {self.stop.name}: {how} of {self.grace:g} s grace"]
-        if self.request is not None:
+        if self.request is None:
+            lines.append("  no request was held open meanwhile: give slow_path")
+        else:
             outcome = f"cut ({self.request})" if self.request else "finished"
             lines.append(f"  the request that it had open: {outcome}")
         lines.append(f"  ready again {self.back:.1f} s after it was told to stop")

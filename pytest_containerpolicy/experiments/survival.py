@@ -82,6 +82,7 @@ def measure_survival(
         recreations = tuple(_recreate(workload, lab, places, pods, move, patience))
     survival = Survival(subject=str(workload.ref), recreations=recreations)
     lab.record(survival)
+    survival.require_proof()
     return survival
 
 

@@ -40,11 +40,11 @@ def require_hands(hand_of: HandOf, places: Sequence[Place], marker: Marker) -> N
 
 
 def plant(hand_of: HandOf, places: Sequence[Place], marker: Marker) -> tuple[Place, ...]:
-    """Write the marker into each place; returns those that are directories.
+    """Write the marker into each place; returns those that are directories, then those that should
+    have been: mounts that are expected to be kept, and are a file or a socket each.
 
-    `hand_of` leads from a container's name to what reaches into it. What is a file or a socket is
-    no place for data. Raises `CannotLook` where the marker can't be written but is expected to be
-    kept, and if there is no such place at all.
+    `hand_of` leads from a container's name to what reaches into it. Raises `CannotLook` where the
+    marker can't be written but is expected to be kept, and if there is no directory at all.
     """
     written = tuple(place for place in places if _write(hand_of, place, marker))
     missing = [place for place in places if place.is_data and place not in written]
@@ -56,7 +56,8 @@ def plant(hand_of: HandOf, places: Sequence[Place], marker: Marker) -> tuple[Pla
             f"container {wanted[0].container} has no directory"
             f" {' or '.join(place.path for place in wanted)}"
         )
-    return written
+    files = [place for place in places if place.expected and not place.is_data]
+    return (*written, *(replace(one, is_file=True) for one in files if one not in written))
 
 
 def _write(hand_of: HandOf, place: Place, marker: Marker) -> bool:
@@ -80,6 +81,8 @@ def look(
 
 
 def _fate(hand_of: HandOf, place: Place, marker: Marker, running: bool) -> Fate:
+    if place.is_file:
+        return "not seen"
     try:
         return hand_of(place.container).read(place.path, marker)
     except CannotLook:

@@ -30,7 +30,7 @@ class Place(Struct, frozen=True, kw_only=True):
     `on` says what it is on, in the platform's words. `expected`: what is written there is meant to
     be kept. `is_data`: a well-known image keeps its data there. `folder` is where it is inside its
     volume, `host_path` the host's directory behind it, where that is known. `declared_at` leads to
-    the declaration.
+    the declaration. `is_file`: it turned out to be no directory, so that no marker can tell.
     """
 
     container: str
@@ -41,6 +41,12 @@ class Place(Struct, frozen=True, kw_only=True):
     expected: bool = False
     is_data: bool = False
     declared_at: str = ""
+    is_file: bool = False
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether what becomes of it is both expected and to be seen."""
+        return self.expected and not self.is_file
 
     @property
     def on(self) -> str:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.markers import SIZE
 from pytest_containerpolicy.experiments.survival_places import Place
 
@@ -23,6 +24,8 @@ class Reading(Struct, frozen=True, kw_only=True):
         return self.place.expected and self.fate in ("lost", "changed")
 
     def __str__(self) -> str:
+        if self.place.is_file:
+            return f"{self.fate} {self.place} (a file or a socket: no marker can be put into it)"
         checked = f" ({SIZE:,} bytes, checksum equal)" if self.fate == "kept" else ""
         meant = (
             "" if self.place.expected or self.fate == "kept" else " (scratch, nobody expects it)"
@@ -38,7 +41,8 @@ class Recreation(Struct, frozen=True, kw_only=True):
     seconds: `ready_after` until the new copy was ready, None if it was not within the deadline
     (`trouble` says why); `started_after` from its placement on a node to the start of its
     containers, which includes the attachment of its volumes. `notes` are further facts.
-    `identity` says what a StatefulSet's pod did not keep: its name or a claim.
+    `identity` says what a StatefulSet's pod did not keep: its name or a claim. `doubt` says why it
+    proves nothing that all was kept; empty if it does.
     """
 
     unit: str
@@ -51,6 +55,7 @@ class Recreation(Struct, frozen=True, kw_only=True):
     readings: tuple[Reading, ...] = ()
     trouble: str = ""
     notes: tuple[str, ...] = ()
+    doubt: str = ""
 
     @property
     def moved(self) -> bool:
@@ -98,6 +103,12 @@ class Survival(Struct, frozen=True, kw_only=True):
     def survived(self) -> bool:
         """Whether every copy came back with all that was meant to be kept."""
         return all(one.survived for one in self.recreations)
+
+    def require_proof(self) -> None:
+        """Raise `CannotLook` if nothing was lost, but one of the copies could not have lost it."""
+        doubts = [one.doubt for one in self.recreations if one.doubt]
+        if self.survived and doubts:
+            raise CannotLook(f"data of {self.subject}: {'; '.join(doubts)}")
 
     def __bool__(self) -> bool:
         return self.survived

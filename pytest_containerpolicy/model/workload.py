@@ -8,7 +8,6 @@ from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.model.cluster import (
     Amount,
     Autoscaler,
-    DisruptionBudget,
     Node,
     amount_of,
 )
@@ -83,6 +82,7 @@ class Workload(Struct, eq=False, kw_only=True):
     `labels` are the template's; `pod_labels` are the sets that its pods really carry, to which
     controllers and the program itself add. `shares_network_of` names a container beyond this
     target whose network it shares: what reaches that one, and how, is not known here.
+    `restart_attempts` is how often an engine's `on-failure` restarts it at most, 0 for ever.
     `shared_ports` are the ports of the host that lead to a container of this target whose network
     it shares: which of the two answers on them is up to the programs.
     """
@@ -103,6 +103,7 @@ class Workload(Struct, eq=False, kw_only=True):
     grace_period: float = 30
     grace_period_path: str = ""
     restart: str = "always"
+    restart_attempts: int = 0
     placement: Placement = Placement()
     spread: tuple[Spread, ...] = ()
     pod_labels: tuple[Labels, ...] = ()
@@ -223,11 +224,6 @@ class Workload(Struct, eq=False, kw_only=True):
         """The most copies while it runs: the autoscaler's maximum, else `replicas`."""
         autoscaler = self.autoscaler
         return autoscaler.max_replicas if autoscaler and self.replicas != 0 else self.replicas
-
-    @property
-    def disruption_budgets(self) -> tuple[DisruptionBudget, ...]:
-        """The budgets of its namespace that select its pods. Raises `CannotLook`."""
-        return self.model.selecting(DisruptionBudget, self)
 
     @property
     def services(self) -> tuple[Service, ...]:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 SERVER, DISTROLESS, BUSYBOX = "testbed/server:1", "testbed/distroless:1", "testbed/busybox:1"
+PYTHON = "testbed/python:1"
+# Begins as root, as a shell in it does, and goes on as another user: gosu, su-exec, setpriv.
+LEAVES_ROOT = (
+    "import os; os.chown('/own', 1000, 1000); os.chmod('/theirs', 0o755); os.setgroups([]);"
+    " os.setgid(1000); os.setuid(1000); os.execvp('sleep', ['sleep', '1000'])"
+)
 CONFINED = {
     "runAsUser": 1000,
     "runAsNonRoot": True,
@@ -18,7 +24,12 @@ HOG = 'x=$(head -c 40000000 /dev/zero | tr "\\0" a)'
 # The child is killed, and the container's first process does not even notice.
 KILLED_CHILD = f"sh -c '{HOG}'; exec sleep 1000"
 _UNMOUNT = "umount /gone && mount -o remount,bind,ro /stuck && exec sleep 1000"
-_FILL = "head -c 2000000 /dev/zero >/full/x; mkdir /srv; echo 1 >/srv/state; exec sleep 1000"
+# Of the files beside the volume one has an old date, as those of an archive have.
+_FILL = (
+    "head -c 2000000 /dev/zero >/full/x; sleep 2; mkdir /srv; echo 1 >/srv/state;"
+    " echo 22 >/srv/kept; touch -d '2001-01-01 00:00' /srv/kept; exec sleep 1000"
+)
+_LEAVE = ["python3", "-c", LEAVES_ROOT]
 _KEEP = "chmod 700 /data && exec true"
 _IN_MEMORY = {"medium": "Memory", "sizeLimit": "1Mi"}
 
@@ -98,4 +109,7 @@ def faulty() -> list[dict[str, Any]]:
             container("app", SERVER, "data", securityContext=CONFINED),
             initContainers=[keeper],
         ),
+        pod("left-root", container("app", PYTHON, "own", "theirs", command=_LEAVE, memory="128Mi")),
+        pod("unpulled", container("app", "containerpolicy.invalid/none:1")),
+        pod("unplaced", container(), nodeSelector={"kubernetes.io/hostname": "nowhere"}),
     ]

@@ -15,7 +15,15 @@ from pytest_containerpolicy.experiments.docker_lab import DockerLab
 from pytest_containerpolicy.experiments.lab import LabOptions, open_lab
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.compose_projects import Project, project
-from tests.live.effective_pods import BUSYBOX, DISTROLESS, HOG, KILLED_CHILD, SERVER
+from tests.live.effective_pods import (
+    BUSYBOX,
+    DISTROLESS,
+    HOG,
+    KILLED_CHILD,
+    LEAVES_ROOT,
+    PYTHON,
+    SERVER,
+)
 from tests.live.experiment_verdicts import Verdict, verdict
 from tests.live.swarm_specimens import create_service
 from tests.testbed import Engine, Swarm
@@ -58,8 +66,8 @@ services:
 volumes: {{data: }}
 """
 # As it is brought up, and as somebody edits it later.
-BEFORE = {"restart": "always", "user": "1000", "memory": "64m"}
-AFTER = {"restart": "unless-stopped", "user": "2000", "memory": "32m"}
+BEFORE = {"restart": '"on-failure:1"', "user": "1000", "memory": "64m"}
+AFTER = {"restart": '"on-failure:10"', "user": "2000", "memory": "32m"}
 
 
 class Host:
@@ -121,6 +129,17 @@ def test_volume_of_another_user(host: Host, image: str) -> None:
     name = host.run(f"foreign-{image[8:14]}", image, user="1000", volumes=volumes)
     found = host.ask("mounts_in_force", name).found
     assert f"/data may not be written by uid 1000 in container {name}" == found
+
+
+def test_volume_of_the_user_that_root_became(host: Host) -> None:
+    """What root may write, its first process may not: that one has become another user."""
+    volumes = {
+        f"{host.prefix}-{name}": {"bind": f"/{name}", "mode": "rw"} for name in ("own", "theirs")
+    }
+    name = host.run("left-root", PYTHON, "python3", "-c", LEAVES_ROOT, volumes=volumes)
+    told = host.ask("mounts_in_force", name)
+    assert f"/theirs may not be written by uid 1000 in container {name}" == told.found
+    assert "" == told.gaps
 
 
 def test_limit_that_was_taken_away(host: Host) -> None:
@@ -245,6 +264,19 @@ def test_state_beside_volumes(host: Host) -> None:
     assert "" == host.ask("state_in_volumes", name, more_than=4096).found
 
 
+def test_state_behind_many_ignored_files(host: Host) -> None:
+    """However many files are ignored, those that are not are all looked at."""
+    script = "i=0; while [ $i -lt 300 ]; do echo >/cache$i; i=$((i+1)); done; echo 1 >/srv1"
+    name = host.run("many", BUSYBOX, "sh", "-c", f"{script}; exec sleep 1000")
+    wait_until("the last file", lambda: "srv1" in _changes(host, name), 60)
+    told = host.ask("state_in_volumes", name, ignored=("/cache*",))
+    assert ("", 1) == (told.gaps, told.found.count("written beside the volumes: /srv1 ("))
+
+
+def _changes(host: Host, name: str) -> str:
+    return str(host.client.api.diff(name))
+
+
 def test_program_that_does_not_end(host: Host) -> None:
     """What hangs in a container is a gap after a while, and no more."""
     name = host.run("slow", BUSYBOX, "sleep", "1000")
@@ -282,7 +314,7 @@ def test_compose_file_that_was_edited(
     assert [
         f"memory limit 64Mi in {copy}",
         f"runs as uid 1000 in {copy}",
-        f"restart policy always in {copy}",
+        f"restart policy on-failure:1 in {copy}",
     ] == [ask(question).found for question in questions]
     monkeypatch.setenv("SIZE", "16m")
     assert ("", "") == _words(ask("limits_in_force", "shifty"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,10 @@ import pytest
 from pytest_containerpolicy.checks.registry import Judgement
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments import kubernetes_revisions
+from pytest_containerpolicy.experiments import lab as lab_module
+from pytest_containerpolicy.experiments.availability import Budget
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
+from pytest_containerpolicy.experiments.kubernetes_rollout import require_restartable
 from pytest_containerpolicy.experiments.registry import find_experiment
 from pytest_containerpolicy.experiments.restore import restore
 from pytest_containerpolicy.experiments.rollout import Rollout, measure_rollout
@@ -22,6 +26,7 @@ from pytest_containerpolicy.experiments.vantage import measure_availability, vie
 from pytest_containerpolicy.targets.uri import Timeouts
 from tests.live.conftest import Namespace
 from tests.live.kubernetes_access import account, kubeconfig_for
+from tests.live.limited_access import limited, unlimited
 from tests.live.relay import relay
 from tests.live.served import DELAY, laboratory, model_of, rolled_out, served, workload
 from tests.testbed import Cluster
@@ -129,6 +134,70 @@ def test_rollout_that_hangs(shop: Namespace) -> None:
     assert "" == shop.kubectl("get", "leases,pods", "-l", "containerpolicy/run", "-o", "name")
 
 
+def test_old_pod_that_stays(shop: Namespace) -> None:
+    """A Deployment does not count pods that still stop: without their end it is not complete."""
+    rolled_out(shop, served("stays", grace=1, replicas=1))
+    pod = shop.kubectl("get", "pods", "-l", "app=stays", "-o", "name").strip()
+    patch = ("patch", pod, "--type=merge", "-p")
+    shop.kubectl(*patch, json.dumps({"metadata": {"finalizers": ["example.com/held"]}}))
+    try:
+        with laboratory(shop) as lab:
+            judgement = _judge(lab, "stays", deadline=4, failed=1_000_000)
+    finally:
+        shop.kubectl(*patch, json.dumps({"metadata": {"finalizers": None}}))
+
+    assert [] == judgement.gaps
+    [finding] = judgement.findings
+    assert "the rollout hung" in finding.violation.found
+    assert f"{pod.replace('/', ' ')}: told to stop, but still there" == finding.violation.why
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_other_kinds(shop: Namespace, kind: str) -> None:
+    """Their pods are replaced one after the other."""
+    name = f"of-{kind.lower()}"
+    rolled_out(shop, served(name, kind, lifecycle=DELAY))
+    before = _pods(shop, name)
+    with laboratory(shop) as lab:
+        found = workload(lab, name)
+        rollout = measure_rollout(found, lab, rate=10, budget=Budget(1_000_000))
+
+    assert rollout.completed, rollout
+    assert len(before) == rollout.replacement.copies
+    assert len(before) - 1 == rollout.replacement.fewest_ready
+    assert set() == before & _pods(shop, name)
+
+
+def test_stateful_set_that_hangs(shop: Namespace) -> None:
+    """A StatefulSet that waits for an old pod to go is given up, and as before once that went."""
+    rolled_out(shop, served("stuck", "StatefulSet", grace=1, replicas=1))
+    patch = ("patch", "pod", "stuck-0", "--type=merge", "-p")
+    shop.kubectl(*patch, json.dumps({"metadata": {"finalizers": ["example.com/held"]}}))
+    free = (*patch, json.dumps({"metadata": {"finalizers": None}}))
+    later = threading.Timer(10, shop.kubectl, free)
+    with laboratory(shop, progress=_once_rolling(later.start)) as lab:
+        judgement = _judge(lab, "stuck", deadline=3, failed=1_000_000)
+
+    assert [] == judgement.gaps
+    [finding] = judgement.findings
+    assert "pod stuck-0: told to stop, but still there" in finding.violation.why
+    assert {} == _template(shop, "stuck", "statefulset")["metadata"].get("annotations", {})
+
+
+def test_no_right_to_delete_pods(shop: Namespace, tmp_path: Path) -> None:
+    """Who could not take a StatefulSet's hung rollout back does not begin it."""
+    rolled_out(shop, served("kept", "StatefulSet", grace=1, replicas=1))
+    patch = {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["patch"]}
+    config = limited(shop, tmp_path, [patch])
+    try:
+        with laboratory(shop) as known, laboratory(shop, kubeconfig=config) as lab:
+            found = workload(known, "kept")
+            with pytest.raises(CannotLook, match="needs the right to delete pods in namespace"):
+                require_restartable(lab, found)
+    finally:
+        unlimited(shop)
+
+
 def test_scaled_meanwhile(shop: Namespace) -> None:
     """Whoever scales the workload meanwhile makes the measurement void."""
     scale = ("scale", "deployment/drains", "--replicas=3")
@@ -220,6 +289,7 @@ def test_no_right_to_patch(shop: Namespace, tmp_path: Path) -> None:
 def test_server_lost(shop: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the API server is lost in the middle, nothing is judged, and `restore` cleans up."""
     monkeypatch.setattr(kubernetes_revisions, "_OUTAGE_SECONDS", 2.0)
+    monkeypatch.setattr(lab_module, "_OUTAGE_SECONDS", 2.0)
     with relay(shop.cluster.server) as between:
         changes: dict[str, object] = {"server": between.url, "tls-server-name": "kubernetes"}
         config = kubeconfig_for(shop.cluster, tmp_path, changes=changes)
@@ -251,7 +321,12 @@ def _once_rolling(act: Callable[[], object]) -> Callable[[str], None]:
     return listen
 
 
-def _template(namespace: Namespace, name: str) -> dict[str, Any]:
-    found = json.loads(namespace.kubectl("get", "deployment", name, "-o", "json"))
+def _pods(namespace: Namespace, name: str) -> set[str]:
+    path = "jsonpath={.items[*].metadata.uid}"
+    return set(namespace.kubectl("get", "pods", "-l", f"app={name}", "-o", path).split())
+
+
+def _template(namespace: Namespace, name: str, kind: str = "deployment") -> dict[str, Any]:
+    found = json.loads(namespace.kubectl("get", kind, name, "-o", "json"))
     template: dict[str, Any] = found["spec"]["template"]
     return template

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import Namespace
-from tests.live.kubernetes_access import account, kubeconfig_for
+from tests.live.limited_access import DELETE, EXEC, LEASES, limited, unlimited
+from tests.live.shared_folder import shared_by_nodes
 from tests.live.survivals import Verdict, survival
 from tests.testbed import Cluster
 from tests.testbed.shell import wait_until
@@ -202,6 +203,62 @@ def test_hosts_directory_stays_behind(shop: Namespace, tmp_path: Path) -> None:
     assert "" == _left(shop, "disk", "/disk")
 
 
+def test_hosts_directory_that_was_not_left(namespace: Namespace, tmp_path: Path) -> None:
+    """A pod that came back to its node proves nothing for what is on that node's disk."""
+    path = {"path": "/srv/again", "type": "DirectoryOrCreate"}
+    document = _workload("again", volumes=[({"mountPath": "/disk"}, {"hostPath": path})])
+    document["spec"]["template"]["spec"]["affinity"] = _preferring("node2")
+    namespace.apply(document)
+    _wait(namespace)
+    verdict = _measure(namespace, "again", tmp_path)
+    assert (0, [], ["kept"]) == (verdict.judged, verdict.found, verdict.fate("/disk"))
+    (gap,) = verdict.gaps
+    assert "/disk on hostPath v0: the next pod of pod again-" in gap
+    assert "came to node2 again, so nothing shows whether it is there on any other node" in gap
+
+
+def test_claim_that_moves(namespace: Namespace, tmp_path: Path) -> None:
+    """What every node can reach is kept on another node, though it looks like a disk of one."""
+    shared, place = tmp_path / "shared", f"/srv/{namespace.name}"
+    shared.mkdir()
+    shared.chmod(0o777)
+    namespace.apply(*_shared(namespace.name, place), _workload("mover", volumes=SHARED))
+    try:
+        with shared_by_nodes(shared, place):
+            _wait(namespace)
+            verdict = _measure(namespace, "mover", tmp_path, move=True)
+            assert ([], [], ["kept"]) == (verdict.found, verdict.gaps, verdict.fate("/orders"))
+            assert ", moved from node" in verdict.figures
+            assert [] == list(shared.iterdir())
+            namespace.kubectl("delete", "deployment", "mover", "--cascade=foreground")
+    finally:
+        namespace.cluster.kubectl("delete", "pv", namespace.name, "--wait=false")
+
+
+SHARED = [({"mountPath": "/orders"}, {"persistentVolumeClaim": {"claimName": "orders"}})]
+
+
+def _shared(name: str, place: str) -> list[dict[str, Any]]:
+    """A volume that is bound to no node, and the claim that it is for."""
+    modes = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    claim = _claim("orders")
+    claim["spec"] = CLAIM | modes
+    spec = {
+        **modes,
+        "capacity": {"storage": "8Mi"},
+        "hostPath": {"path": place, "type": "Directory"},
+        "claimRef": {"namespace": name, "name": "orders"},
+    }
+    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
+    return [volume | {"spec": spec}, claim]
+
+
+def _preferring(node: str) -> dict[str, Any]:
+    match = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    kind = "preferredDuringSchedulingIgnoredDuringExecution"
+    return {"nodeAffinity": {kind: [{"weight": 100, "preference": match}]}}
+
+
 def test_nothing_but_the_workloads_is_left(shop: Namespace) -> None:
     """No lease, and no pod of ours."""
     found = shop.kubectl("get", "leases,pods", "-l", "containerpolicy/run", "-o", "name")
@@ -229,7 +286,7 @@ def test_next_pod_never_ready(namespace: Namespace, tmp_path: Path) -> None:
             ],
         ),
     )
-    wait_until("a pod runs", lambda: _seeded(namespace), WAIT)
+    wait_until("a pod runs", lambda: _seeded(namespace, "seeded"), WAIT)
     _wait(namespace)
     verdict = _measure(namespace, "seeded", tmp_path, deadline=6)
     assert 1 == len(verdict.found)
@@ -238,11 +295,29 @@ def test_next_pod_never_ready(namespace: Namespace, tmp_path: Path) -> None:
     assert "" == _left(namespace, "seeded", "/orders")
 
 
-def _seeded(namespace: Namespace) -> bool:
-    pods = [pod for pod in _pods(namespace, "seeded") if pod["status"]["phase"] == "Running"]
-    if pods:
-        namespace.inside(pods[0]["metadata"]["name"], "touch", "/scratch/seed")
-    return bool(pods)
+def _seeded(namespace: Namespace, name: str, count: int = 1) -> bool:
+    pods = [pod for pod in _pods(namespace, name) if pod["status"]["phase"] == "Running"]
+    for pod in pods:
+        namespace.inside(pod["metadata"]["name"], "touch", "/scratch/seed")
+    return len(pods) == count
+
+
+def test_no_further_pod_is_touched(namespace: Namespace, tmp_path: Path) -> None:
+    """Once a StatefulSet's pod does not come back, the others are left alone."""
+    document = _stateful_set("set")
+    probe = {"exec": {"command": ["test", "-e", "/scratch/seed"]}, "periodSeconds": 1}
+    pod = document["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    pod["containers"][0]["volumeMounts"] += [{"name": "scratch", "mountPath": "/scratch"}]
+    pod["containers"][0]["readinessProbe"] = probe
+    namespace.apply(document)
+    wait_until("two pods run", lambda: _seeded(namespace, "set", 2), WAIT)
+    _wait(namespace)
+    second = ("get", "pod", "set-1", "-o", "jsonpath={.metadata.uid}")
+    before = namespace.kubectl(*second)
+    verdict = _measure(namespace, "set", tmp_path, deadline=6, pods=2)
+    assert [True] == [one.startswith("not ready again after pod set-0") for one in verdict.found]
+    assert before == namespace.kubectl(*second)
 
 
 @pytest.mark.parametrize(
@@ -280,48 +355,6 @@ def _changed(namespace: Namespace, uid: str) -> bool:
     return [uid] != [pod["metadata"]["uid"] for pod in _pods(namespace, "set")]
 
 
-def _limited(namespace: Namespace, folder: Path, *rules: dict[str, Any]) -> Path:
-    """A kubeconfig of somebody with these rights in the namespace, and the right to read all."""
-    name = namespace.name
-    token = account(namespace, "limited")
-    subject = {"kind": "ServiceAccount", "name": "limited", "namespace": name}
-    api = "rbac.authorization.k8s.io"
-    namespace.apply(
-        {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules},
-        {
-            "apiVersion": f"{api}/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": name},
-            "subjects": [subject],
-            "roleRef": {"apiGroup": api, "kind": "Role", "name": name},
-        },
-    )
-    reading = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}
-    for kind, fields in (
-        ("ClusterRole", {"rules": [reading]}),
-        (
-            "ClusterRoleBinding",
-            {
-                "subjects": [subject],
-                "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": name},
-            },
-        ),
-    ):
-        namespace.apply(
-            {"apiVersion": f"{api}/v1", "kind": kind, "metadata": {"name": name}, **fields}
-        )
-    return kubeconfig_for(namespace.cluster, folder, {"token": token})
-
-
-LEASES = {
-    "apiGroups": ["coordination.k8s.io"],
-    "resources": ["leases"],
-    "verbs": ["create", "delete", "get"],
-}
-EXEC = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]}
-DELETE = {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]}
-
-
 @pytest.mark.parametrize(
     ("rules", "params", "judged", "words"),
     [
@@ -340,7 +373,7 @@ def test_without_the_right(
     tmp_path: Path,
 ) -> None:
     """A 403 names the right; where the data does not depend on the node, it need not move."""
-    kubeconfig = _limited(namespace, tmp_path, *rules)
+    kubeconfig = limited(namespace, tmp_path, rules)
     try:
         namespace.apply(
             _claim("orders"),
@@ -350,8 +383,7 @@ def test_without_the_right(
         before = _pods(namespace, "claim")[0]["metadata"]["uid"]
         verdict = _measure(namespace, "claim", tmp_path, kubeconfig, **params)
     finally:
-        for kind in ("clusterrole", "clusterrolebinding"):
-            namespace.cluster.kubectl("delete", kind, namespace.name)
+        unlimited(namespace)
     assert (judged, []) == (verdict.judged, verdict.found), verdict.gaps
     assert words in "\n".join([*verdict.gaps, verdict.figures])
     assert bool(judged) != (before == _pods(namespace, "claim")[0]["metadata"]["uid"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_containerpolicy.experiments.effective_limits import (
     absences,
     declared_limits,
     differences,
+    is_bounded_with_its_pod,
 )
 from pytest_containerpolicy.experiments.effective_qos import qos_class
 from pytest_containerpolicy.experiments.effective_security import (
@@ -22,11 +24,14 @@ from pytest_containerpolicy.experiments.effective_security import (
 )
 from pytest_containerpolicy.experiments.inside import Copy, Vitals
 from pytest_containerpolicy.experiments.inside.cgroups import Cgroup
+from pytest_containerpolicy.experiments.kubernetes_lab import Refused
 from pytest_containerpolicy.experiments.lab import LabOptions, open_lab
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.unit.inside_readings import engine_copy, pod_copy, recorded, task_copy
+from tests.unit.known_clusters import known_cluster
 
 MIB = 2**20
+CONFIG = "/api/v1/nodes/node1/proxy/configz"
 LAB = open_lab(parse_target("engine+unix:///none.sock"), Timeouts(), LabOptions())
 
 
@@ -111,6 +116,31 @@ def test_required_limits() -> None:
     told = [violation.found for violation in absences(vitals, Limits(cpu=1), ("memory", "cpu"))]
     assert ["no memory limit in force"] == told
     assert [] == list(absences(recorded("docker-limits-v1"), Limits(), ("memory", "cpu", "pids")))
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(100, True), (-1, False), (0, False), (None, False)]
+)
+def test_processes_bounded_by_the_kubelet(
+    limit: int | None, expected: bool, tmp_path: Path
+) -> None:
+    """A limit on the pod's own cgroup, which its containers don't see, bounds them all the same."""
+    lab = known_cluster(tmp_path, CONFIG, lambda: {"kubeletconfig": {"podPidsLimit": limit}})
+    vitals = with_files({"pids.max": "max"}, pod_copy(pod={"nodeName": "node1"}))
+    assert expected is is_bounded_with_its_pod(vitals, lab)
+
+
+def test_kubelet_that_is_not_shown(tmp_path: Path) -> None:
+    """Without its configuration nobody knows; a container with a limit of its own needs none."""
+
+    def refuse() -> None:
+        raise Refused("GET configz: needs the right to it", 403, "forbidden")
+
+    lab = known_cluster(tmp_path, CONFIG, refuse)
+    copy = pod_copy(pod={"nodeName": "node1"})
+    with pytest.raises(CannotLook, match=r"the kubelet of node1 limits .* needs the right"):
+        is_bounded_with_its_pod(with_files({"pids.max": "max"}, copy), lab)
+    assert not is_bounded_with_its_pod(with_files({"pids.max": "100"}, copy), lab)
 
 
 def test_declared_by_a_pod() -> None:
@@ -243,6 +273,21 @@ def test_restarts_of_a_pod() -> None:
         restarts.is_looping,
         restarts.ending,
     )
+
+
+def _lost(state: dict[str, Any]) -> Copy:
+    """A container whose last end nobody saw, as its node was away."""
+    ended = {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": None}
+    return pod_copy(status={"restartCount": 3, "lastState": {"terminated": ended}, "state": state})
+
+
+def test_restart_that_nobody_saw() -> None:
+    """It was at the start that followed; a container that is held back is looping, whenever."""
+    running = restarts_of(_lost({"running": {"startedAt": "2026-11-23T15:00:00Z"}}))
+    assert (3, 15, False) == (running.count, running.last.hour, running.is_looping)
+    assert restarts_of(_lost({"waiting": {"reason": "CrashLoopBackOff"}})).is_looping
+    with pytest.raises(CannotLook, match="restarted 3 times, and nobody knows when last"):
+        restarts_of(_lost({"terminated": {}}))
 
 
 def test_restarts_of_a_task() -> None:

@@ -13,6 +13,7 @@ from pytest_containerpolicy.experiments.measurement import (
     Tick,
     measured,
 )
+from pytest_containerpolicy.experiments.measurement_text import wrapped
 
 RATE = 100.0
 
@@ -130,6 +131,14 @@ def test_a_part_of_a_measurement() -> None:
     assert 0 == whole.between(0.0, 0.2).failed
     with pytest.raises(CannotLook):
         whole.between(7, 8)
+
+
+def test_names_stay_in_one_piece() -> None:
+    """An object's name is one word, whatever hyphens it has, so that it can be searched for."""
+    name = "truth-upgrades-readiness-probe-b5a5/" + "web-" * 20
+    lines = wrapped(f"{'through the service of the shop ' * 2} {name} and on", "  ")
+    assert [True] == [name in line for line in lines if "truth" in line]
+    assert "  and on" == lines[-1]
 
 
 def test_text() -> None:

@@ -188,6 +188,30 @@ def test_caveats(caveats: Caveats, failures: list[str], late: float, gap: str) -
         caveats.require_conclusive(found, Budget())
 
 
+def test_blind_for_a_share_of_the_time() -> None:
+    """Many short stalls hide as much as one long one, and are no pass; a few are."""
+    stalled, fine = (
+        _figures([Tick(s + n / RATE, 0.0, 0.002, "") for s in range(10) for n in range(sent)])
+        for sent in (10, 98)
+    )
+
+    Caveats().require_conclusive(fine, Budget())
+    with pytest.raises(CannotLook, match=r"held up for 9\.0 of 10\.0 s in all"):
+        Caveats().require_conclusive(stalled, Budget())
+
+
+def test_requests_that_were_not_sent() -> None:
+    """At a high rate requests that were never sent leave short steps, and still are no pass."""
+    ticks = [Tick(n / 1000, 0.0, 0.002, "unsent" if n % 2 else "") for n in range(10_000)]
+
+    with pytest.raises(CannotLook, match="did not send 5000 of 10000 requests"):
+        Caveats().require_conclusive(_figures(ticks, rate=1000), Budget())
+
+
+def _figures(ticks: Sequence[Tick], rate: float = RATE) -> Measurement:
+    return measured(ticks, vantage="v", rate=rate, connections="new", started=0.0, duration=10.0)
+
+
 PROBED = "livenessProbe: {httpGet: {path: /livez, port: 8080}}, " + GATE
 
 

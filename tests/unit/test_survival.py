@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.markers import SIZE, Hand, NoProgram, new_marker
@@ -189,6 +190,24 @@ def test_data_directory_that_is_not_there() -> None:
         plant(lambda _: missing, (SCRATCH, DATA), new_marker("run"))
 
 
+def test_file_beside_a_directory() -> None:
+    """A claim that is mounted as a file holds no marker: it is neither kept nor lost."""
+    on_claim = Volume(name="c", kind="persistentVolumeClaim", lifetime="claim")
+    file = Place(container="app", path="/etc/app.db", volume=on_claim, expected=True)
+    reach, marker = (
+        Hand(lambda argv: Output(3 if file.path in argv else 0, "", "")),
+        new_marker("r"),
+    )
+
+    planted = plant(lambda _: reach, (file, DATA), marker)
+    seen = next(look(lambda _: reach, planted[1:], marker, running=True))
+
+    assert [DATA.path, file.path] == [place.path for place in planted]
+    assert (False, False) == (seen.is_bad, seen.place.is_probed)
+    expected = "not seen /etc/app.db on persistentVolumeClaim c (a file or a socket: no marker can"
+    assert f"{expected} be put into it)" == str(seen)
+
+
 def test_scratch_that_can_t_be_written() -> None:
     """What nobody expects to be kept does not stop a measurement."""
     refused = Hand(lambda argv: Output(0 if "/data" in argv else 1, "", "denied"))
@@ -227,6 +246,15 @@ def test_figures() -> None:
         "  lost  /scratch on emptyDir x (scratch, nobody expects it)"
     )
     assert expected == str(survival)
+
+
+def test_what_proves_nothing() -> None:
+    """Data that could not have been lost is no proof; data that was lost needs none."""
+    lost = Reading(place=DATA, fate="lost")
+    same = Recreation(unit="u", how="h", ready_after=1, doubt="/data: came to node a again")
+    with pytest.raises(CannotLook, match="data of s: /data: came to node a again"):
+        Survival(subject="s", recreations=(same,)).require_proof()
+    Survival(subject="s", recreations=(same, replace(same, readings=(lost,)))).require_proof()
 
 
 @pytest.mark.parametrize(

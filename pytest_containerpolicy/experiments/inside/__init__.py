@@ -12,7 +12,13 @@ from pytest_containerpolicy.experiments.inside.copies import (
 )
 from pytest_containerpolicy.experiments.inside.mounts import MountPoint
 from pytest_containerpolicy.experiments.inside.processes import CAPABILITIES
-from pytest_containerpolicy.experiments.inside.survey import few, in_every_copy, read
+from pytest_containerpolicy.experiments.inside.survey import (
+    Sections,
+    few,
+    in_every_copy,
+    read,
+    read_as,
+)
 from pytest_containerpolicy.experiments.inside.vitals import Vitals, look_into
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "Copy",
     "Document",
     "MountPoint",
+    "Sections",
     "Vitals",
     "declared_in_files",
     "few",
@@ -28,4 +35,5 @@ __all__ = [
     "keeps_running",
     "look_into",
     "read",
+    "read_as",
 ]

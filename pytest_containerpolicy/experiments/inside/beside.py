@@ -84,14 +84,16 @@ def show_all(root: Path, folders: Iterable[str], names: str) -> None:
 def disk(process: Path, *paths: str) -> None:
     """What `disk.sh` prints."""
     root = process / "root"
+    # Who has become another user may not come in by /proc/PID/root any more.
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    places = {path: resolved(root, path) for path in paths}
     become_user_of(process)
-    for path in paths:
-        real = resolved(root, path)
-        place = f"{root}{real}"
-        access = "writable" if os.access(place, os.W_OK) else "unwritable"
+    for path, real in places.items():
+        place = real.lstrip("/") or "."
+        access = "writable" if os.access(place, os.W_OK, dir_fd=top) else "unwritable"
         write(f"@@{path}", real, f"{access} {os.geteuid()}")
         try:
-            found = os.statvfs(place)
+            found = os.fstatvfs(os.open(place, os.O_PATH, dir_fd=top))
         except OSError:
             continue
         total, free = (count * found.f_frsize // 1024 for count in (found.f_blocks, found.f_bavail))
@@ -132,12 +134,25 @@ def written(process: Path, since: str) -> None:
     write("@@files")
     deadline, count = time.monotonic() + SECONDS, 0
     for place, found in files(root, root.stat().st_dev):
-        if found.st_mtime >= int(since):
+        moment = changed_at(found, int(since))
+        if moment:
             count += 1
-            write(f"{int(found.st_mtime)} {found.st_size} {place}")
+            write(f"{moment} {found.st_size} {place}")
         if count >= MOST_FILES or time.monotonic() > deadline:
             write("@@unfinished")
             return
+
+
+def changed_at(found: os.stat_result, since: int) -> int:
+    """When a file changed, 0 if that was before.
+
+    What an archive or a copy brings keeps its old mtime, but not its ctime. In the second of the
+    start that may be the runtime's own doing: it may have unpacked the image just before.
+    """
+    modified, changed = int(found.st_mtime), int(found.st_ctime)
+    if modified >= since:
+        return modified
+    return changed if changed > since else 0
 
 
 def files(root: Path, device: int) -> Iterator[Tuple[str, os.stat_result]]:

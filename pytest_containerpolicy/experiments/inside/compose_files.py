@@ -84,4 +84,5 @@ def _read(project: _Project, environment: Mapping[str, str]) -> dict[str, Contai
 
 def _compared(container: Container) -> tuple[object, ...]:
     values = (getattr(container, name) for name in _COMPARED)
-    return (*values, container.workload.restart)
+    workload = container.workload
+    return (*values, workload.restart, workload.restart_attempts)

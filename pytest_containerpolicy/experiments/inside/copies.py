@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from pytest_containerpolicy.checks.resources import runs_on
 from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.inside.processes import Process
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes_exec import Output
@@ -40,8 +41,9 @@ class Copy(Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def id(self) -> str:
-        """The runtime's own id; a restarted container of a pod has another one."""
-        return str(self.status.get("containerID", "")).rpartition("/")[2] or self.document["Id"]
+        """The runtime's own id, empty before there is one; a restarted container has another."""
+        own = str(self.status.get("containerID", "")).rpartition("/")[2]
+        return own or str(self.document.get("Id", ""))
 
     @property
     def spec(self) -> Document:
@@ -73,8 +75,14 @@ class Place(ABC):
         """Run a program in a copy. Raises `CannotLook`."""
 
     @abstractmethod
-    def execute_beside(self, copy: Copy, source: str, words: Sequence[str]) -> Output:
-        """Run Python in a prober that sees a copy's processes. Raises `CannotLook`."""
+    def execute_beside(
+        self, copy: Copy, source: str, words: Sequence[str], owner: Process | None = None
+    ) -> Output:
+        """Run Python in a prober that sees a copy's processes. Raises `CannotLook`.
+
+        `owner`: the process whose user and group the prober needs, if not those that a copy starts
+        with.
+        """
 
     @abstractmethod
     def has_own_processes(self, copy: Copy) -> bool:

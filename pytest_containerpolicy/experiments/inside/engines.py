@@ -13,6 +13,7 @@ from pytest_containerpolicy.experiments.inside.copies import (
     Place,
     keeps_running,
 )
+from pytest_containerpolicy.experiments.inside.processes import Process
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes_exec import Output
@@ -47,7 +48,10 @@ class Engines(Place):
     def execute(self, copy: Copy, argv: Sequence[str]) -> Output:
         return self._lab.execute(copy.id, argv, seconds=SECONDS)
 
-    def execute_beside(self, copy: Copy, source: str, words: Sequence[str]) -> Output:
+    def execute_beside(
+        self, copy: Copy, source: str, words: Sequence[str], owner: Process | None = None
+    ) -> Output:
+        # Root that may do all of that becomes the owner by itself.
         argv = ["python3", "-c", source, *words]
         host = {"pid_mode": f"container:{copy.id}", "cap_add": _CAPABILITIES}
         with self._lab.prober("none", **host) as prober:

@@ -11,6 +11,7 @@ from pytest_containerpolicy.experiments.inside.copies import (
     Place,
     keeps_running,
 )
+from pytest_containerpolicy.experiments.inside.processes import Process
 from pytest_containerpolicy.experiments.kubernetes_files import security_of
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, pod_path
 from pytest_containerpolicy.experiments.kubernetes_probers import debugger
@@ -51,11 +52,13 @@ class Pods(Place):
     def execute(self, copy: Copy, argv: Sequence[str]) -> Output:
         return self._execute(copy, argv, copy.container.name)
 
-    def execute_beside(self, copy: Copy, source: str, words: Sequence[str]) -> Output:
+    def execute_beside(
+        self, copy: Copy, source: str, words: Sequence[str], owner: Process | None = None
+    ) -> Output:
         # By standard input, as gateways before API servers refuse such long URLs.
         line = msgspec.json.encode(source) + b"\n"
         argv = ["python3", "-c", _LOADER, *words]
-        return self._execute(copy, argv, self._prober(copy), stdin=line)
+        return self._execute(copy, argv, self._prober(copy, owner), stdin=line)
 
     def has_own_processes(self, copy: Copy) -> bool:
         spec = copy.document["spec"]
@@ -74,17 +77,29 @@ class Pods(Place):
             seconds=SECONDS,
         )
 
-    def _prober(self, copy: Copy) -> str:
+    def _prober(self, copy: Copy, owner: Process | None) -> str:
         """A prober beside a pod's container: one that runs there already, or else a new one."""
         pod, name = self._lab.get(pod_path(copy.document)), copy.container.name
+        security = security_of(pod, name) | _identity(owner)
         statuses = pod["status"].get("ephemeralContainerStatuses") or ()
         running = {one["name"] for one in statuses if "running" in one.get("state", {})}
         for one in pod["spec"].get("ephemeralContainers") or ():
             is_ours = one["image"] == self._lab.options.prober_image and one["name"] in running
-            if is_ours and one.get("targetContainerName") == name:
+            is_fit = _users(one.get("securityContext") or {}) == _users(security)
+            if is_ours and is_fit and one.get("targetContainerName") == name:
                 return str(one["name"])
-        self._lab.say(f"{copy.name}: no shell in {name}, a prober is put beside it")
-        return debugger(self._lab, pod, name, security=security_of(pod, name))
+        self._lab.say(f"{copy.name}: a prober is put beside {name}")
+        return debugger(self._lab, pod, name, security=security)
+
+
+def _identity(owner: Process | None) -> Document:
+    if owner is None:
+        return {}
+    return {"runAsUser": owner.user} | ({"runAsGroup": owner.group} if owner.group else {})
+
+
+def _users(security: Document) -> tuple[object, ...]:
+    return security.get("runAsUser"), security.get("runAsGroup")
 
 
 def _why_down(status: Document, pod: Document, container: str) -> str:

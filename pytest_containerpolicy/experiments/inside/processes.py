@@ -19,13 +19,15 @@ CAPABILITIES = tuple(_NAMES.split())
 
 
 class Process(Struct, frozen=True, kw_only=True):
-    """A process. `bounding` are the capabilities that it has or may gain.
+    """A process, its effective user and group. `bounding` are the capabilities that it has or may
+    gain.
 
     `no_new_privileges` and `is_filtered` (by seccomp) are None where the kernel does not tell.
     """
 
     user: int
     bounding: frozenset[str]
+    group: int | None = None
     no_new_privileges: bool | None = None
     is_filtered: bool | None = None
 
@@ -37,6 +39,7 @@ def parse_status(text: str) -> Process:
         return Process(
             user=int(fields["Uid"].split()[1]),
             bounding=_capabilities(int(fields["CapBnd"], 16)),
+            group=int(fields["Gid"].split()[1]) if "Gid" in fields else None,
             no_new_privileges=_flag(fields.get("NoNewPrivs")),
             is_filtered=_flag(fields.get("Seccomp")),
         )

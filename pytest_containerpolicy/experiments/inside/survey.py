@@ -14,6 +14,7 @@ from pytest_containerpolicy.experiments.docker_lab import DockerLab
 from pytest_containerpolicy.experiments.inside.copies import Copy, Place, concurrently
 from pytest_containerpolicy.experiments.inside.engines import Engines
 from pytest_containerpolicy.experiments.inside.pods import Pods
+from pytest_containerpolicy.experiments.inside.processes import Process
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.model.container import Container
@@ -83,6 +84,15 @@ def read(copy: Copy, lab: Lab, program: str, arguments: Arguments) -> Sections:
     return parse_sections(answer)
 
 
+def read_as(owner: Process, copy: Copy, lab: Lab, program: str, arguments: Arguments) -> Sections:
+    """What a program prints beside a copy, as the user and group of a process of it.
+
+    A program in the copy's own shell runs as whoever the copy is started as. Raises `CannotLook`.
+    """
+    copy.require_running()
+    return parse_sections(_Reading(lab, program, arguments).beside(copy, owner))
+
+
 def few(names: Sequence[str], separator: str = ", ") -> str:
     """The first names of a list, and how many more there are."""
     shown = separator.join(names[:_FEW])
@@ -123,7 +133,7 @@ class _Reading:
         self._lab.say(f"looking into {len(asked)} containers")
         outputs = dict(zip(asked, concurrently(self._in_shell, asked), strict=True))
         shell_less = [copy for copy, output in outputs.items() if _lacks_shell(output)]
-        beside = concurrently(self._beside, shell_less, self._place.workers)
+        beside = concurrently(self.beside, shell_less, self._place.workers)
         outputs |= zip(shell_less, beside, strict=True)
         return outputs
 
@@ -131,9 +141,9 @@ class _Reading:
         source = _source(f"{self._program}.sh")
         return self._place.execute(copy, ["sh", "-c", source, "sh", *self._words(copy)])
 
-    def _beside(self, copy: Copy) -> Output:
+    def beside(self, copy: Copy, owner: Process | None = None) -> Output:
         words = [self._program, copy.id, *self._words(copy)]
-        return self._place.execute_beside(copy, _source("beside.py"), words)
+        return self._place.execute_beside(copy, _source("beside.py"), words, owner)
 
     def _words(self, copy: Copy) -> list[str]:
         mode = "own" if self._place.has_own_processes(copy) else "shared"

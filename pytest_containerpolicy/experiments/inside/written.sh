@@ -1,18 +1,37 @@
-# Prints the files of the root file system that changed since $2 (seconds since 1970, less up to two
-# minutes), in the container where it runs: the section "@@files", then lines of time, size and path.
-# Needs `find` and `stat`.
+# Prints the files of the root file system that changed since $2 (seconds since 1970), in the container
+# where it runs: the section "@@files", then lines of time, size and path. Needs `find` and `stat`.
 for program in find stat date; do
     command -v $program >/dev/null || { echo "it has no $program" >&2; exit 1; }
 done
-find / -prune -mmin +0 >/dev/null || exit 1
+find / -prune -exec stat -c %Z {} + >/dev/null || exit 1
 minutes=$((($(date +%s) - $2) / 60 + 2))
 most=2000
 bound=
 timeout 1 true 2>/dev/null && bound="timeout 20"
+# Not every `find` knows -cmin: without it all files are asked.
+recent="-cmin -$minutes"
+find / -prune $recent >/dev/null 2>&1 || recent=
+# What an archive or a copy brings keeps its old mtime, but not its ctime. In the second of the start
+# that may be the runtime's own doing: it may have unpacked the image just before.
+changed_since() {
+    while read -r changed modified size path; do
+        case $changed in
+        @@*) echo "$changed" ;;
+        *[!0-9]* | "") ;;
+        *)
+            if [ "$modified" -ge "$1" ]; then
+                echo "$modified $size $path"
+            elif [ "$changed" -gt "$1" ]; then
+                echo "$changed $size $path"
+            fi
+            ;;
+        esac
+    done 2>/dev/null
+}
 echo "@@files"
 {
-    $bound find / -xdev -type f -mmin -$minutes -exec stat -c '%Y %s %n' {} + 2>/dev/null
+    $bound find / -xdev -type f $recent -exec stat -c '%Z %Y %s %n' {} + 2>/dev/null
     # Of a search that took too long `timeout` says 124 or 143.
     [ $? -lt 124 ] || echo "@@unfinished"
-} | head -n $most
+} | changed_since "$2" | head -n $most
 echo "@@end"
