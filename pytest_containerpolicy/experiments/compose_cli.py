@@ -94,10 +94,8 @@ class ComposeCli:
 
         Files, variables or images may have changed since somebody deployed the service.
         """
-        output = self.run(
-            "--dry-run", "up", *_DRY_UP, f"{service}={scale}", service, seconds=seconds
-        )
-        found = set(_states(output))
+        options = (*_DRY_UP, "--no-deps", "--scale", f"{service}={scale}", service)
+        found = {state for _, state in self.foretell(*options, seconds=seconds)}
         if found != {"Running"}:
             raise CannotLook(
                 f"service {service} of project {self.project.name} is not what its files,"
@@ -105,6 +103,10 @@ class ComposeCli:
                 f" run `docker compose up -d {service}` first, or set the variables it was"
                 " deployed with"
             )
+
+    def foretell(self, *options: str, seconds: float = 60) -> list[tuple[str, str]]:
+        """What `up` would do now: containers by name: `Running`, `Recreate`, `Creating`, ..."""
+        return list(_states(self.run("--dry-run", "up", *options, seconds=seconds)))
 
     def _options(self) -> Iterator[str]:
         project = self.project
@@ -117,7 +119,7 @@ class ComposeCli:
             yield from ("--env-file", path)
 
 
-_DRY_UP = ("--detach", "--no-deps", "--no-build", "--pull", "never", "--scale")
+_DRY_UP = ("--detach", "--no-build", "--pull", "never")
 
 
 def compose_of(lab: DockerLab, workload: Workload) -> ComposeCli:
@@ -207,12 +209,13 @@ def _environment(endpoint: Endpoint) -> dict[str, str]:
     return environment
 
 
-def _states(output: str) -> Iterator[str]:
+def _states(output: str) -> Iterator[tuple[str, str]]:
     """What Compose says of each container: `Running`, `Recreate`, `Creating`, ..."""
     for event in map(_event, output.splitlines()):
-        if str(event.get("id", "")).startswith("Container "):
+        kind, _, name = str(event.get("id", "")).partition(" ")
+        if kind == "Container":
             # Older versions call it `text`.
-            yield event.get("status") or event.get("text") or "unknown"
+            yield name, event.get("status") or event.get("text") or "unknown"
 
 
 def _last_line(output: str) -> str:

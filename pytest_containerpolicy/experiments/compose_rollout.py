@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.compose_cli import compose_of
-from pytest_containerpolicy.experiments.docker_instances import is_ready
+from pytest_containerpolicy.experiments.docker_instances import is_ready, require_well
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
 from pytest_containerpolicy.experiments.lab import undo
 from pytest_containerpolicy.experiments.replacement import Replacement, Stop
@@ -32,11 +32,12 @@ _GRACE = 10
 
 
 def require_restartable(lab: DockerLab, workload: Workload, method: Method = "recreate") -> None:
-    """Raise `CannotLook` unless Compose would only replace what runs, and that is well."""
+    """Raise `CannotLook` unless Compose would only replace what runs, and nobody lives on that."""
     containers = lab.containers(workload)
-    unwell = [_name(c) for c in containers if not is_ready(c)]
-    if unwell or not containers:
-        raise CannotLook(f"{workload.ref}: {', '.join(unwell) or 'none of it'} is not well")
+    if not containers:
+        raise CannotLook(f"{workload.ref}: none of its containers runs on this daemon")
+    for container in containers:
+        require_well(lab, container)
     if method == "scale":
         _require_room(workload, containers)
     compose_of(lab, workload).require_unchanged(workload.name, len(containers))

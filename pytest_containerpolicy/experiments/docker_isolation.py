@@ -4,15 +4,23 @@ https://docs.docker.com/engine/network/packet-filtering-firewalls/
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, cast
 
 from msgspec import Struct
 
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.addresses import host_and_port
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
 from pytest_containerpolicy.experiments.docker_ports import covered
+from pytest_containerpolicy.experiments.docker_vantage import service_prober
+from pytest_containerpolicy.experiments.isolation_doors import (
+    INGRESS,
+    Door,
+    doors_of,
+    has_networks,
+)
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.prober import source
 from pytest_containerpolicy.experiments.reach import Probe, ask
@@ -22,21 +30,9 @@ from pytest_containerpolicy.model.workload import Workload
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE, _HOST = "bridge", "host"
 _OPEN = "open"
-_ALONE = ("host", "none")
-
-
-class Door(Struct, frozen=True, kw_only=True):
-    """A container's TCP port in one network, and the names of all networks it is in."""
-
-    workload: str
-    container: str
-    network: str
-    address: str
-    port: int
-    networks: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"port {self.port} of {self.container} at {self.address} in network {self.network}"
+_NOBODYS = ("host", "none", INGRESS)
+# A node that has just joined an overlay network learns by and by who is where in it.
+_OWN_ATTEMPTS = 5
 
 
 class Isolation(Struct, frozen=True, kw_only=True):
@@ -62,15 +58,10 @@ class Isolation(Struct, frozen=True, kw_only=True):
         return f"{self.door}: from its own {self.own}; from {asked or 'no other network'}"
 
 
-def has_networks(workload: Workload) -> bool:
-    """Whether it is in networks of its own, and not in its host's or another container's."""
-    return bool(set(workload.networks) - set(_ALONE)) and not workload.host_network
-
-
 def has_others(workload: Workload) -> bool:
     """Whether there are networks that it is not in."""
     others = {name for one in workload.model.all(Workload) for name in one.networks}
-    return has_networks(workload) and bool((others | {_BRIDGE}) - {*workload.networks, *_ALONE})
+    return has_networks(workload) and bool((others | {_BRIDGE}) - {*workload.networks, *_NOBODYS})
 
 
 @experiment("probe", "tries to reach it from networks that it is not in", applies=has_others)
@@ -80,6 +71,7 @@ def networks_isolated(workload: Workload, lab: Lab, outside: str = "") -> Iterat
     Nor from its own where the network has `enable_icc=false`. With `outside`, an address HOST:PORT
     beyond the host, a container that is in internal networks only must not reach that.
     """
+    beyond = host_and_port(outside, "outside") if outside else None
     key = ("isolation", workload.model.target)
     every = lab.once(key, lambda: measure_isolation(covered(workload.model, lab), lab))
     found = [one for one in every if one.door.workload == workload.name]
@@ -92,8 +84,8 @@ def networks_isolated(workload: Workload, lab: Lab, outside: str = "") -> Iterat
                 wanted="only containers of its own networks reach it",
                 why="the host forwards between the networks in spite of the engine's rules",
             )
-    if outside:
-        yield from _way_out(cast(DockerLab, lab), found[0].door.networks, outside)
+    if beyond:
+        yield from _way_out(cast(DockerLab, lab), found[0].door.networks, *beyond)
     for one in found:
         for network, reason in one.unknown.items():
             raise CannotLook(f"{workload.ref} could not be tried from network {network}: {reason}")
@@ -105,8 +97,9 @@ def measure_isolation(workloads: Iterable[Workload], lab: Lab) -> list[Isolation
     The networks are those of all these workloads and the default bridge.
     """
     docker = cast(DockerLab, lab)
-    doors = [door for workload in workloads for door in _doors(docker, workload)]
-    names = sorted({network for door in doors for network in door.networks} | {_BRIDGE})
+    doors = [door for workload in workloads for door in doors_of(docker, workload)]
+    joined = {network for door in doors for network in door.networks} - {INGRESS}
+    names = sorted(joined | {_BRIDGE})
     closed = {name for name in names if _network(docker, name).get(_ICC) == "false"}
     docker.say(f"trying {len(doors)} ports from {len(names)} networks")
     outcomes, unknown = _tried(docker, doors, [*names, _HOST])
@@ -133,27 +126,6 @@ def _is_foreign(network: str, door: Door, closed: set[str]) -> bool:
     return network not in door.networks or (network == door.network and network in closed)
 
 
-def _doors(lab: DockerLab, workload: Workload) -> Iterator[Door]:
-    if not has_networks(workload):
-        return
-    for container in lab.containers(workload):
-        networks = container["NetworkSettings"].get("Networks") or {}
-        exposed = (container["Config"].get("ExposedPorts") or {}).keys()
-        published = (container["NetworkSettings"].get("Ports") or {}).keys()
-        ports = {int(p.partition("/")[0]) for p in exposed | published if p.endswith("/tcp")}
-        for network, one in networks.items():
-            for port in sorted(ports):
-                if one.get("IPAddress"):
-                    yield Door(
-                        workload=workload.name,
-                        container=container["Name"].removeprefix("/"),
-                        network=network,
-                        address=one["IPAddress"],
-                        port=port,
-                        networks=tuple(networks),
-                    )
-
-
 def _tried(
     lab: DockerLab, doors: Sequence[Door], networks: Sequence[str]
 ) -> tuple[dict[tuple[str, Door], str], dict[str, str]]:
@@ -162,8 +134,8 @@ def _tried(
     unknown: dict[str, str] = {}
     for network in networks:
         try:
-            with lab.prober(network) as prober:
-                found = _ask(lab, prober, doors)
+            with _prober(lab, network) as prober:
+                found = _ask(lab, prober, network, doors)
         except CannotLook as gap:
             unknown[network] = str(gap)
             continue
@@ -171,9 +143,22 @@ def _tried(
     return outcomes, unknown
 
 
-def _ask(lab: DockerLab, prober: str, doors: Sequence[Door]) -> list[str]:
+def _prober(lab: DockerLab, network: str) -> AbstractContextManager[str]:
+    """A container in a network; few networks of a Swarm let others in than its services'."""
+    if network != _HOST and (found := _inspect(lab, network)).get("Scope") == "swarm":
+        return service_prober(lab, found["Id"])
+    return lab.prober(network)
+
+
+def _ask(lab: DockerLab, prober: str, network: str, doors: Sequence[Door]) -> list[str]:
     probes = [
-        Probe(id=str(number), protocol="tcp", host=door.address, port=door.port)
+        Probe(
+            id=str(number),
+            protocol="tcp",
+            host=door.address,
+            port=door.port,
+            attempts=_OWN_ATTEMPTS if door.network == network else 1,
+        )
         for number, door in enumerate(doors)
     ]
     stream = lab.start(prober, ["python3", "-c", source()])
@@ -195,7 +180,7 @@ def _inspect(lab: DockerLab, network: str) -> Document:
 def _require_control(workload: Workload, found: Sequence[Isolation]) -> None:
     if not found:
         raise CannotLook(
-            f"{workload.ref}: no running container of it declares a TCP port to be tried"
+            f"{workload.ref}: no running container of it is known to have a TCP port to be tried"
         )
     silent = [one for one in found if one.own != _OPEN]
     if len(silent) == len(found):
@@ -205,24 +190,23 @@ def _require_control(workload: Workload, found: Sequence[Isolation]) -> None:
         )
 
 
-def _way_out(lab: DockerLab, networks: Sequence[str], outside: str) -> Iterator[Violation]:
+def _way_out(lab: DockerLab, networks: Sequence[str], host: str, port: int) -> Iterator[Violation]:
     """What internal networks let through to an address beyond the host."""
     if not all(_inspect(lab, name).get("Internal") for name in networks):
         return
-    host, _, port = outside.rpartition(":")
-    probe = Probe(id="outside", protocol="tcp", host=host, port=int(port))
+    probe = Probe(id="outside", protocol="tcp", host=host, port=port)
     with ExitStack() as stack:
         places = [_HOST, *networks]
-        probers = [stack.enter_context(lab.prober(name)) for name in places]
+        probers = [stack.enter_context(_prober(lab, name)) for name in places]
         found = {
             name: ask(lab.start(prober, ["python3", "-c", source()]), [probe])[0].outcome
             for name, prober in zip(places, probers, strict=True)
         }
     if found.pop(_HOST) != _OPEN:
-        raise CannotLook(f"{outside} is not reached from the host either: nothing can be told")
+        raise CannotLook(f"{host}:{port} is not reached from the host either: nothing can be told")
     for name, outcome in found.items():
         if outcome == _OPEN:
             yield Violation(
-                found=f"internal network {name} lets it reach {outside}",
+                found=f"internal network {name} lets it reach {host}:{port}",
                 wanted="no way out of an internal network",
             )

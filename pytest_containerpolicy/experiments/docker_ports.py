@@ -4,7 +4,7 @@ They are asked on the daemon's host at every address that it has, from a contain
 network and, where the daemon is remote, from this machine.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, daemon_errors
 from pytest_containerpolicy.experiments.host_sockets import HostSockets
 from pytest_containerpolicy.experiments.lab import Lab
+from pytest_containerpolicy.experiments.port_lookalikes import Place, lookalikes
 from pytest_containerpolicy.experiments.prober import source
 from pytest_containerpolicy.experiments.prober_streams import LineStream, LocalStream
 from pytest_containerpolicy.experiments.published import (
@@ -56,6 +57,13 @@ def ports_reachable(workload: Workload, lab: Lab, beyond_host: bool = True) -> I
                 wanted="it answers on the host's loopback only",
                 why="whoever reaches the host reaches the container",
             )
+    for reach in found:
+        if reach.unclear:
+            raise CannotLook(
+                f"{workload.ref}: another program of the host listens on {_some(reach.unclear)},"
+                f" too, at {reach.publication}, and does not show whether it leads to the"
+                " container: look with ss -ltnp"
+            )
 
 
 def covered(model: Model, lab: Lab) -> list[Workload]:
@@ -79,8 +87,35 @@ def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
         inside = _ask(_stream(docker, prober), found, None)
         elsewhere = _beside(docker, found, sockets) | _from_here(docker, found, sockets)
         sockets = sockets.still(HostSockets.read(docker, prober))
-    others, still = _others(docker), set(_published(docker, subjects))
-    return [_reach(one, sockets, others, host, elsewhere, inside) for one in found if one in still]
+        others = _others(docker)
+        beside = _listening_beside(found, sockets, others)
+        asked = [place for place in beside if place[0].protocol == "tcp"]
+        alike, unclear = lookalikes(lambda: _stream(docker, prober), asked)
+    theirs = {key for key in host if _is_others(*key, others)} | (set(beside) - alike)
+    own = {(one, a): o for (one, a), o in host.items() if (one, a) not in theirs}
+    still = set(_published(docker, subjects))
+    return [
+        Reach(
+            publication=one,
+            inside=inside.get((one, one.address), ""),
+            on_host=_at(one, own, sockets.addresses),
+            elsewhere=_at(one, elsewhere),
+            unclear=tuple(sorted(address for key, address in unclear if key == one)),
+        )
+        for one in found
+        if one in still
+    ]
+
+
+def _at(
+    one: Publication, outcomes: Outcomes, places: Collection[str] | None = None
+) -> dict[str, str]:
+    """The outcomes for one publication, at some places or at all."""
+    return {
+        place: outcome
+        for (key, place), outcome in outcomes.items()
+        if key == one and (places is None or place in places)
+    }
 
 
 def _published(lab: DockerLab, workloads: Iterable[Workload]) -> list[Publication]:
@@ -90,23 +125,6 @@ def _published(lab: DockerLab, workloads: Iterable[Workload]) -> list[Publicatio
         for container in lab.containers(workload)
         for publication in publications(workload.name, container)
     ]
-
-
-def _reach(
-    one: Publication,
-    sockets: HostSockets,
-    others: "set[tuple[str, int, str, str]]",
-    host: Outcomes,
-    elsewhere: Outcomes,
-    inside: Outcomes,
-) -> Reach:
-    own = [a for a in sockets.addresses if not _is_taken(one, a, sockets, others)]
-    return Reach(
-        publication=one,
-        inside=inside.get((one, one.address), ""),
-        on_host={address: host[one, address] for address in own},
-        elsewhere={place: found for (key, place), found in elsewhere.items() if key == one},
-    )
 
 
 def _ask(
@@ -172,13 +190,23 @@ def _others(lab: DockerLab) -> set[tuple[str, int, str, str]]:
     }
 
 
-def _is_taken(
-    one: Publication, address: str, sockets: HostSockets, others: set[tuple[str, int, str, str]]
-) -> bool:
-    """Whether an address that it is not bound to, with its port, is somebody else's."""
-    if one.covers(address):
-        return False
-    return sockets.listens(address, one.port) or any(
+def _listening_beside(
+    found: Sequence[Publication], sockets: HostSockets, others: set[tuple[str, int, str, str]]
+) -> list[Place]:
+    """The addresses where a program of the host listens, though nothing is published there."""
+    return [
+        (one, address)
+        for one in found
+        for address in sockets.addresses
+        if not one.covers(address)
+        and sockets.listens(address, one.port)
+        and not _is_others(one, address, others)
+    ]
+
+
+def _is_others(one: Publication, address: str, others: set[tuple[str, int, str, str]]) -> bool:
+    """Whether another container is published at an address that it is not bound to itself."""
+    return not one.covers(address) and any(
         (port, protocol) == (one.port, one.protocol)
         and name != one.container
         and on in (address, *_EVERYWHERE)

@@ -53,7 +53,7 @@ def viewpoint(workload: Workload, lab: DockerLab, choice: Choice) -> Iterator[Vi
     entrance = _published(workload, containers) or _named(workload, lab, containers)
     with ExitStack() as stack:
         if lab.platform == "swarm" and entrance.network != _HOST:
-            prober = stack.enter_context(_service_prober(lab, entrance.network))
+            prober = stack.enter_context(service_prober(lab, entrance.network))
             _require_names(workload, lab, prober)
         else:
             prober = stack.enter_context(lab.prober(entrance.network))
@@ -145,8 +145,11 @@ def _require_names(workload: Workload, lab: DockerLab, prober: str) -> None:
 
 
 @contextmanager
-def _service_prober(lab: DockerLab, network: str) -> Iterator[str]:
-    """A container of a service of our own in a network: few networks let other containers in."""
+def service_prober(lab: DockerLab, network: str) -> Iterator[str]:
+    """A container of a service of our own in a network: few networks let other containers in.
+
+    It is on the manager that is asked. Raises `CannotLook` if it does not start.
+    """
     name = f"containerpolicy-{secrets.token_hex(4)}"
     with daemon_errors("info"):
         node = lab.client.api.info()["Swarm"]["NodeID"]

@@ -25,7 +25,8 @@ def restart_policy_in_force(container: Container, lab: Lab) -> Iterator[Violatio
         if written is None:
             raise CannotLook("the files of its project are not here, or say nothing certain of it")
         policy = copy.document["HostConfig"].get("RestartPolicy") or {}
-        found, wanted = policy.get("Name") or "no", written.workload.restart
+        found = _words(policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0)
+        wanted = _words(written.workload.restart, written.workload.restart_attempts)
         if found != wanted:
             yield Violation(
                 found=f"restart policy {found}",
@@ -35,3 +36,8 @@ def restart_policy_in_force(container: Container, lab: Lab) -> Iterator[Violatio
             )
 
     yield from in_every_copy(container, lab, differences)
+
+
+def _words(policy: str, attempts: int) -> str:
+    """As Compose files write it: `on-failure:3`."""
+    return f"{policy}:{attempts}" if attempts else policy

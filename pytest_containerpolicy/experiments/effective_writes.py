@@ -71,7 +71,7 @@ def state_in_volumes(
     """
 
     def writes(copy: Copy) -> Iterator[Violation]:
-        written = written_by(copy, lab)
+        written = written_by(copy, lab, ignored)
         left = [file for file in written.files if not is_ignored(file.path, ignored)]
         if sum(file.size for file in left) > more_than:
             yield Violation(found=_summary(left), wanted="what is to be kept in a volume", why=_WHY)
@@ -81,11 +81,14 @@ def state_in_volumes(
     yield from in_every_copy(container, lab, writes)
 
 
-def written_by(copy: Copy, lab: Lab) -> Written:
-    """What a copy has written beside its volumes. Raises `CannotLook`."""
+def written_by(copy: Copy, lab: Lab, ignored: Sequence[str] = ()) -> Written:
+    """What a copy has written beside its volumes; an engine is not asked about what is ignored.
+
+    Raises `CannotLook`.
+    """
     copy.require_running()
     if isinstance(lab, DockerLab):
-        return _by_engine(copy, lab)
+        return _by_engine(copy, lab, ignored)
     sections = dict(read(copy, lab, "written", lambda one: [str(_start(one))]))
     mounts = look_into(copy, lab).mounts
     listed = parse_listing(sections["files"], _start(copy))
@@ -127,7 +130,7 @@ def parse_listing(text: str, since: int) -> list[File]:
     ]
 
 
-def _by_engine(copy: Copy, lab: DockerLab) -> Written:
+def _by_engine(copy: Copy, lab: DockerLab, ignored: Sequence[str]) -> Written:
     """The changes that the engine itself knows of.
 
     https://docs.docker.com/reference/api/engine/version/v1.51/#tag/Container/operation/ContainerChanges
@@ -135,12 +138,17 @@ def _by_engine(copy: Copy, lab: DockerLab) -> Written:
     with daemon_errors(f"changes of {copy.name}"):
         changes = lab.client.api.diff(copy.id) or []
     paths = [change["Path"] for change in changes if change["Kind"] != _DELETED]
+    leaves = [path for path in _leaves(copy, paths) if not is_ignored(path, ignored)]
+    asked = [_stat(copy, lab, path) for path in leaves[:_MOST_ASKED]]
+    return Written(tuple(filter(None, asked)), len(leaves) <= _MOST_ASKED)
+
+
+def _leaves(copy: Copy, paths: Sequence[str]) -> list[str]:
+    """Those of the paths that may be files: neither folders of others nor mounts."""
     folders = {path.rpartition("/")[0] for path in paths}
     mounts = {mount["Destination"] for mount in copy.document.get("Mounts") or ()}
     mounts |= set(copy.document["HostConfig"].get("Tmpfs") or ())
-    leaves = [path for path in paths if path not in folders and path not in mounts]
-    asked = [_stat(copy, lab, path) for path in leaves[:_MOST_ASKED]]
-    return Written(tuple(filter(None, asked)), len(leaves) <= _MOST_ASKED)
+    return [path for path in paths if path not in folders | mounts]
 
 
 def _stat(copy: Copy, lab: DockerLab, path: str) -> File | None:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from operator import itemgetter
+from threading import Thread
+from typing import Any, Self
 
 from msgspec import Struct, field
 
+from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _NANOSECONDS = 1e9
+_END_SECONDS = 10.0
 
 
 class ServiceStart(Struct, kw_only=True):
@@ -63,14 +67,56 @@ def daemon_time(lab: DockerLab) -> str:
     return f"{seconds:.0f}.{digits:0<9}"
 
 
-def services_started(
-    lab: DockerLab, project: str, since: str, until: str
-) -> dict[str, ServiceStart]:
-    """What became of each service of a project between two times of the daemon."""
-    filters = {"type": "container", "label": f"{PROJECT}={project}"}
-    with daemon_errors("events"):
-        api: Any = lab.client.api
-        events = list(api.events(since=since, until=until, filters=filters, decode=True))
+class StartEvents:
+    """The starts, ends and health of a project's containers in the block, `since` a daemon's time.
+
+    They are kept as they come: the daemon itself remembers the last 256 of all its events, and one
+    health check makes three.
+    """
+
+    def __init__(self, lab: DockerLab, project: str, since: str) -> None:
+        self._lab, self._since = lab, since
+        self._filters = {
+            "type": "container",
+            "label": f"{PROJECT}={project}",
+            "event": ["start", "die", "health_status"],
+        }
+        self._found: dict[tuple[int, str, str], Document] = {}
+        self._was_cut = False
+
+    def __enter__(self) -> Self:
+        with daemon_errors("events"):
+            self._stream = self._events()
+        self._thread = Thread(target=self._keep, args=(self._stream,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._was_cut = not self._thread.is_alive()
+        with daemon_errors("events"):
+            self._stream.close()
+        self._thread.join(_END_SECONDS)
+
+    def in_order(self) -> list[Document]:
+        """All of them, after the block. Raises `CannotLook` if some may be missing."""
+        if self._was_cut:
+            raise CannotLook("events: the daemon ended the connection: the start was not seen")
+        with daemon_errors("events"):
+            # Of the very last ones the stream may not have brought all.
+            self._keep(self._events(until=daemon_time(self._lab)))
+        return sorted(self._found.values(), key=itemgetter("timeNano"))
+
+    def _events(self, until: str | None = None) -> Any:
+        api: Any = self._lab.client.api
+        return api.events(since=self._since, until=until, filters=self._filters, decode=True)
+
+    def _keep(self, events: Iterable[Document]) -> None:
+        for event in events:
+            self._found[event["timeNano"], event["Actor"]["ID"], event["Action"]] = event
+
+
+def services_started(events: Iterable[Document], since: str) -> dict[str, ServiceStart]:
+    """What became of each service of a project since some time of the daemon, from its events."""
     found: dict[str, ServiceStart] = {}
     for at, service, action, attributes in _relevant(events, float(since)):
         start = found.setdefault(service, ServiceStart(service=service))

@@ -41,13 +41,15 @@ class Publication(Struct, frozen=True, kw_only=True):
 class Reach(Struct, frozen=True, kw_only=True):
     """What became of asking for one publication: outcomes by address, and at `inside` itself.
 
-    `elsewhere` are places where it must not answer: in words, with the outcome.
+    `elsewhere` are places where it must not answer: in words, with the outcome. Where it is
+    `unclear` another program of the host listens, of which nothing shows whether it forwards.
     """
 
     publication: Publication
     inside: str
     on_host: dict[str, str]
     elsewhere: dict[str, str]
+    unclear: tuple[str, ...] = ()
 
     @property
     def is_listening(self) -> bool | None:

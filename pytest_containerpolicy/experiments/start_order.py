@@ -1,24 +1,27 @@
 """Whether a Compose project comes up in order: each service when what it depends on is ready."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import cast
 
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.compose_cli import ComposeCli, compose_of
+from pytest_containerpolicy.experiments.compose_volumes import containers_with, service_labels
 from pytest_containerpolicy.experiments.docker_instances import (
     container_runs,
     guests_of,
     is_ready,
 )
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document
-from pytest_containerpolicy.experiments.lab import Lab, undo
+from pytest_containerpolicy.experiments.lab import PROTECTED_LABEL, Lab, undo
 from pytest_containerpolicy.experiments.project_starts import (
     SERVICE,
     ProjectStart,
     ServiceStart,
+    StartEvents,
     daemon_time,
     services_started,
 )
@@ -28,7 +31,10 @@ from pytest_containerpolicy.model.workload import Workload
 
 _POLL = 0.2
 _SETTLE_SECONDS = 30.0
-_UP = ("up", "--detach", "--no-recreate", "--no-build", "--pull", "never")
+_COMPLETED = "service_completed_successfully"
+_UP = ("--detach", "--no-build", "--pull", "never")
+# What Compose foretells where nothing is to be done, and besides of a job that it runs again.
+_AT_REST, _RUN_AGAIN = {"Running", "Waiting", "Healthy"}, {"Starting", "Started", "Exited"}
 
 
 def waits_for_others(workload: Workload) -> bool:
@@ -62,7 +68,8 @@ def measure_start(model: Model, lab: Lab, within: float = 120) -> ProjectStart:
     """Stop all services of a running Compose project and start them as `docker compose up` does.
 
     No container is made anew; waits `within` seconds until all are well. Raises `CannotLook` if
-    they are not before, may not be disrupted, or if Docker Compose or the files are missing.
+    they are not before, may not be disrupted, if the project's files would deploy anything else
+    now, or if they or Docker Compose are missing.
     """
     docker, workloads = cast(DockerLab, lab), list(model.all(Workload))
     with ExitStack() as claims:
@@ -70,7 +77,9 @@ def measure_start(model: Model, lab: Lab, within: float = 120) -> ProjectStart:
             claims.enter_context(docker.claim(workload))
         containers = [one for workload in workloads for one in docker.containers(workload)]
         _require_well(docker, containers)
-        compose = compose_of(docker, workloads[0])
+        running = _services(containers)
+        compose = compose_of(docker, next(one for one in workloads if one.name in running))
+        _require_unchanged(compose, containers, set(_jobs(docker, compose, workloads)))
         containers.sort(key=lambda one: str(one["State"]["StartedAt"]))
         identities = [str(one["Id"]) for one in containers]
         name = compose.project.name
@@ -94,12 +103,13 @@ def _restarted(
     compose.run("stop", *services, seconds=within + sum(map(_grace, containers)))
     since = daemon_time(lab)
     lab.say(f"starting project {name}")
-    try:
-        compose.run(*_UP, *services, seconds=within)
-    except CannotLook as gap:
-        problem = str(gap)
-    well = _well(lab, containers, within)
-    found = services_started(lab, name, since, daemon_time(lab))
+    with StartEvents(lab, name, since) as events:
+        try:
+            compose.run("up", "--no-recreate", *_as_deployed(containers), seconds=within)
+        except CannotLook as gap:
+            problem = str(gap)
+        well = _well(lab, containers, within)
+    found = services_started(events.in_order(), since)
     for service in services:
         found.setdefault(service, ServiceStart(service=service)).is_well = service in well
     return ProjectStart(project=name, services=found, problem=problem)
@@ -132,6 +142,44 @@ def _require_well(lab: DockerLab, containers: Sequence[Document]) -> None:
                 f"container {name} lends its network to {', '.join(sorted(others))} of another"
                 " project, which would lose it: nothing was touched"
             )
+
+
+def _require_unchanged(
+    compose: ComposeCli, containers: Sequence[Document], jobs: Collection[str]
+) -> None:
+    """Raise `CannotLook` if `up` would do more than start what runs, and jobs that had ended."""
+    foretold = compose.foretell(*_as_deployed(containers))
+    changes = [
+        f"{name} ({state})"
+        for name, state in foretold
+        if state not in (_AT_REST | _RUN_AGAIN if name in jobs else _AT_REST)
+    ]
+    if changes:
+        raise CannotLook(
+            f"`docker compose up` would change more in project {compose.project.name} than start"
+            f" it: {', '.join(changes)}: run it first, or set the variables that the project was"
+            " deployed with"
+        )
+
+
+def _as_deployed(containers: Sequence[Document]) -> list[str]:
+    """The words for `up` of their services, in as many copies as there are."""
+    copies = Counter(one["Config"]["Labels"][SERVICE] for one in containers)
+    scales = [word for name in copies for word in ("--scale", f"{name}={copies[name]}")]
+    return [*_UP, *scales, *sorted(copies)]
+
+
+def _jobs(lab: DockerLab, compose: ComposeCli, workloads: Sequence[Workload]) -> Iterator[str]:
+    """The names of the containers that others wait for the end of, and that may run again.
+
+    Once they have ended they are no workloads of the model.
+    """
+    awaited = {pair for workload in workloads for pair in workload.depends_on}
+    for service, condition in sorted(awaited):
+        if condition == _COMPLETED and lab.target.covers("service", service):
+            for one in containers_with(lab, service_labels(compose.project.name, service)):
+                if one["Config"]["Labels"].get(PROTECTED_LABEL) != "false":
+                    yield one["Name"].removeprefix("/")
 
 
 def _services(containers: Sequence[Document]) -> set[str]:

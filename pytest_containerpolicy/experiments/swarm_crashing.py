@@ -3,18 +3,21 @@
 A manager reaches the processes of its own node only.
 """
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.crashes import Crash, Sight, followed
 from pytest_containerpolicy.experiments.docker_crashing import kill
 from pytest_containerpolicy.experiments.docker_instances import is_ready
-from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document, daemon_errors
-from pytest_containerpolicy.experiments.lab import TookTooLong, undo
+from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document
+from pytest_containerpolicy.experiments.lab import undo
 from pytest_containerpolicy.experiments.swarm_watch import (
+    Outdated,
     copied,
+    find_service,
+    is_up,
     require_settled,
     tasks_of,
     update,
@@ -23,7 +26,11 @@ from pytest_containerpolicy.experiments.swarm_watch import (
 from pytest_containerpolicy.model.workload import Workload
 
 _TASK = "com.docker.swarm.task.id"
-_PATIENCE = 10.0
+# How long a service may be without a task on its way: a node that is lost takes its time.
+_IDLE_SECONDS = 20.0
+_ON_ITS_WAY = frozenset(
+    ["new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting"]
+)
 _BACK_SECONDS = 300.0
 
 
@@ -74,42 +81,43 @@ def _look(lab: DockerLab, workload: Workload, killed: str, copies: int) -> Sight
 
 @undo
 def service_is_whole(lab: DockerLab, service: str, copies: int) -> None:
-    """Wait until a service has its tasks again, and force an update if it does not get them.
+    """Wait until a service has its tasks again; force an update if none is on its way any more.
 
     A service that is gone, or that somebody scaled down, is left alone.
     """
-    from docker.errors import NotFound
-
-    def found() -> Document | None:
-        api: Any = lab.client.api
-        try:
-            document: Document = api.inspect_service(service)
-            return document
-        except NotFound:
-            return None
+    moved = time.monotonic()
 
     def is_whole() -> bool:
-        document = found()
+        nonlocal moved
+        document = find_service(lab, service)
         if document is None:
             return True
-        running = sum(
-            task["DesiredState"] == task["Status"]["State"] == "running"
-            for task in tasks_of(lab, service)
-        )
-        wanted = int(document["Spec"]["Mode"].get("Replicated", {}).get("Replicas", copies))
-        return bool(running >= min(copies, wanted))
+        tasks = tasks_of(lab, service)
+        if sum(map(is_up, tasks)) >= min(copies, _replicas(document, copies)):
+            return True
+        if any(map(_is_on_its_way, tasks)):
+            moved = time.monotonic()
+        elif time.monotonic() - moved > _IDLE_SECONDS:
+            _force(lab, document)
+            moved = time.monotonic()
+        return False
 
-    with daemon_errors(f"service {service}"):
-        try:
-            lab.wait_for(is_whole, _PATIENCE, f"the tasks of service {service}")
-        except TookTooLong:
-            _force(lab, found())
-            lab.wait_for(is_whole, _BACK_SECONDS, f"service {service} to have {copies} tasks")
+    lab.wait_for(is_whole, _BACK_SECONDS, f"service {service} to have {copies} tasks")
 
 
-def _force(lab: DockerLab, service: Document | None) -> None:
+def _replicas(service: Document, otherwise: int) -> int:
+    return int(service["Spec"]["Mode"].get("Replicated", {}).get("Replicas", otherwise))
+
+
+def _is_on_its_way(task: Document) -> bool:
+    """Whether a task will run: one with a health check is `starting` until it is healthy."""
+    wanted = task["DesiredState"] in ("ready", "running")
+    return wanted and task["Status"]["State"] in _ON_ITS_WAY
+
+
+def _force(lab: DockerLab, service: Document) -> None:
     """What a service with restart condition none needs to get a task again."""
-    if service:
-        spec = copied(service["Spec"])
-        spec["TaskTemplate"]["ForceUpdate"] = spec["TaskTemplate"].get("ForceUpdate", 0) + 1
+    spec = copied(service["Spec"])
+    spec["TaskTemplate"]["ForceUpdate"] = spec["TaskTemplate"].get("ForceUpdate", 0) + 1
+    with suppress(Outdated):
         update(lab, service, spec)

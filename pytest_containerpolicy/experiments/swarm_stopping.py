@@ -42,6 +42,9 @@ def stop_task(lab: DockerLab, workload: Workload, slow: SlowPath | None) -> Grac
 
 
 def _worst(workload: Workload, replacement: Replacement) -> Stop:
+    if not replacement.completed:
+        reasons = "; ".join(replacement.reasons) or "it did not get through in time"
+        raise CannotLook(f"{workload.ref}: its update did not replace all tasks: {reasons}")
     stops = [stop for stop in replacement.stops if stop.codes]
     if not stops or len(stops) < replacement.copies:
         raise CannotLook(

@@ -16,6 +16,7 @@ from pytest_containerpolicy.model.engine_containers import (
     build_container,
     container_name,
     grace_period,
+    restart_attempts_of,
     restart_of,
 )
 from pytest_containerpolicy.model.engine_networks import (
@@ -126,6 +127,7 @@ def _workload(
         grace_period=grace_period(first),
         grace_period_path=f"services.{service}.stop_grace_period",
         restart=restart_of(first),
+        restart_attempts=restart_attempts_of(first),
         host_network=holder is not None and on_host_network(holder),
         default_bridge=holder is not None and on_default_bridge(holder),
         shares_network_of="" if holder else shared_network(first),

@@ -113,6 +113,12 @@ def restart_of(document: docker.Container) -> str:
     return (policy.name if policy else "") or "no"
 
 
+def restart_attempts_of(document: docker.Container) -> int:
+    """How often `on-failure` restarts it at most; 0 for ever."""
+    policy = document.host_config.restart_policy
+    return (policy.maximum_retry_count if policy else 0) or 0
+
+
 def probe_of(check: docker.Healthcheck | None) -> Probe | None:
     """The health check with the engine's defaults; None without one or where it is disabled.
 

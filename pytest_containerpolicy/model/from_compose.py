@@ -101,6 +101,7 @@ def _workload(name: str, project: compose.Project, model: Model) -> Workload:
         grace_period=float(int(compose_seconds(service.stop_grace_period or "10s"))),
         grace_period_path=f"services.{name}.stop_grace_period",
         restart=_restart(service),
+        restart_attempts=_restart_attempts(service),
         host_network=mode == "host",
         default_bridge=on_default_bridge(project, name),
         shares_network_of=mode.removeprefix("container:") if mode.startswith("container:") else "",
@@ -134,6 +135,14 @@ def _restart(service: compose.Service) -> str:
     if policy is not None:
         return _CONDITIONS.get(policy.condition, policy.condition)
     return service.restart.partition(":")[0] or "no"
+
+
+def _restart_attempts(service: compose.Service) -> int:
+    policy = service.deploy.restart_policy if service.deploy else None
+    if policy is not None:
+        return policy.max_attempts or 0
+    attempts = service.restart.partition(":")[2]
+    return int(attempts) if attempts.isdigit() else 0
 
 
 def _volumes(project: compose.Project) -> Iterator[NamedVolume]:

@@ -9,6 +9,7 @@ from pytest_containerpolicy.model.engine_containers import (
     container_name,
     grace_period,
     is_generated,
+    restart_attempts_of,
     restart_of,
 )
 from pytest_containerpolicy.model.engine_networks import (
@@ -123,6 +124,7 @@ def _workload(document: docker.Container, model: Model, surroundings: Surroundin
         grace_period=grace_period(document),
         grace_period_path="Config.StopTimeout",
         restart=restart_of(document),
+        restart_attempts=restart_attempts_of(document),
         host_network=holder is not None and on_host_network(holder),
         default_bridge=holder is not None and on_default_bridge(holder),
         shares_network_of="" if holder else shared_network(document),

@@ -46,6 +46,7 @@ class Resources(Document):
 
 class RestartPolicy(Document):
     condition: str = ""
+    max_attempts: int | None = None
 
 
 class Deploy(Document):

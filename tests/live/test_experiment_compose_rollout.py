@@ -29,6 +29,8 @@ services:
   named: {image: "testbed/server:1", container_name: cp-rollout-named}
   writes: {image: "testbed/stateful:1"}
   worker: {image: "testbed/pause:1"}
+  host: {image: "testbed/server:1"}
+  guest: {image: "testbed/pause:1", network_mode: "service:host"}
 """
 
 
@@ -99,6 +101,15 @@ def test_what_can_not_run_twice(shop: Project, lab: DockerLab, name: str, what: 
     before = _ids(lab, workload)
     with pytest.raises(CannotLook, match=what):
         measure_rollout(workload, lab, method="scale")
+    assert before == _ids(lab, workload)
+
+
+def test_whose_network_others_share(shop: Project, lab: DockerLab) -> None:
+    """A container that another one depends on for its network is not replaced."""
+    workload = _workload(shop, "host")
+    before = _ids(lab, workload)
+    with pytest.raises(CannotLook, match=f"lends its network or processes to {shop.name}-guest"):
+        measure_rollout(workload, lab)
     assert before == _ids(lab, workload)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 
+from pytest_containerpolicy.experiments.swarm_watch import is_up
 from tests.live.experiment_verdicts import Verdict, verdict
-from tests.testbed import Engine
-from tests.testbed.shell import run
+from tests.live.swarm_specimens import SECOND, create_service
+from tests.testbed import Engine, Swarm
+from tests.testbed.managers import SIZE
+from tests.testbed.shell import run, wait_until
 
 PREFIX = "apart-"
 FRONT, BACK, MUTE = f"{PREFIX}front", f"{PREFIX}back", f"{PREFIX}mute"
@@ -108,6 +115,60 @@ def test_port_that_a_rule_opens(shop: Engine, tmp_path: Path) -> None:
     assert f"port {LOCAL}/tcp answers on {shop.address}" == found.found
 
 
+FORWARDER = """\
+import socket, sys, threading
+def pump(source, sink):
+    while data := source.recv(65536):
+        sink.sendall(data)
+    sink.shutdown(socket.SHUT_WR)
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True:
+    near, _ = listener.accept()
+    far = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
+    for ends in ((near, far), (far, near)):
+        threading.Thread(target=pump, args=ends, daemon=True).start()
+"""
+STRANGER = """\
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True:
+    near, _ = listener.accept()
+    near.recv(99)
+    near.sendall(sys.argv[3].encode())
+    near.close()
+"""
+
+
+@contextmanager
+def _program(engine: Engine, source: str, *arguments: object) -> Iterator[None]:
+    """A program of the host that listens on its outer address, at the port of `local`."""
+    words = [sys.executable, "-c", source, engine.address, str(LOCAL), *map(str, arguments)]
+    with subprocess.Popen(engine.inside(*words)) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def test_port_that_a_program_forwards(shop: Engine, tmp_path: Path) -> None:
+    """A program of the host that passes on what comes to another address is found."""
+    with _program(shop, FORWARDER, LOCAL):
+        wait_until("a forwarder", lambda: _ask_ports(shop, tmp_path).found, 30)
+        found = _ask_ports(shop, tmp_path)
+    assert (f"port {LOCAL}/tcp answers on {shop.address}", "") == (found.found, found.gaps)
+
+
+def test_port_of_another_program(shop: Engine, tmp_path: Path) -> None:
+    """A program of the host that answers for itself, at the same port, is nobody's fault."""
+    with _program(shop, STRANGER, "SSH-2.0-other"):
+        found = _ask_ports(shop, tmp_path)
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+
+
+def _ask_ports(engine: Engine, folder: Path) -> Verdict:
+    return _ask(engine, "ports_reachable", ("local",), folder)
+
+
 def test_datagrams_that_nobody_takes(shop: Engine, tmp_path: Path) -> None:
     """A published UDP port on which nothing listens is found: the container refuses datagrams."""
     found = _ask(shop, "ports_reachable", ("silent",), tmp_path)
@@ -145,3 +206,43 @@ def test_no_prober(shop: Engine, tmp_path: Path) -> None:
         found = _ask(shop, experiment, ("local", "back"), tmp_path, prober="testbed/absent:1")
         assert (0, "") == (found.judged, found.found)
         assert "testbed/absent:1 is not on the daemon" in found.gaps
+
+
+@contextmanager
+def _services(swarm: Swarm, **networks: list[str]) -> Iterator[str]:
+    """Services in overlay networks that let no containers in, one of them on every node; a URI."""
+    with ExitStack() as undo:
+        api: Any = undo.enter_context(closing(swarm.managers[0].client())).api
+        for name in sorted({name for joined in networks.values() for name in joined}):
+            made = api.create_network(PREFIX + name, driver="overlay", attachable=False)
+            undo.callback(wait_until, "no network", partial(_is_removed, api, made["Id"]), 60)
+        for name, joined in networks.items():
+            task = {
+                "ContainerSpec": {"Image": IMAGE, "StopGracePeriod": SECOND},
+                "Networks": [{"Target": PREFIX + network} for network in joined],
+            }
+            spec = {"TaskTemplate": task, "EndpointSpec": {"Mode": "dnsrr"}, "Mode": {"Global": {}}}
+            undo.callback(api.remove_service, create_service(api, PREFIX + name, spec))
+            wait_until(name, partial(_run_everywhere, api, PREFIX + name), 60)
+        scope = "&".join(f"workload={PREFIX}{name}" for name in networks)
+        yield f"swarm+{swarm.managers[0].url}?{scope}"
+
+
+def _is_removed(api: Any, network: str) -> bool:
+    try:
+        api.remove_network(network)
+    except APIError:
+        return False
+    return True
+
+
+def _run_everywhere(api: Any, service: str) -> bool:
+    return sum(map(is_up, api.tasks({"service": service}))) == SIZE
+
+
+def test_overlay_networks_apart(testbed_swarm: Swarm, tmp_path: Path) -> None:
+    """Tasks on whatever node are reached from their own overlay networks and from no other."""
+    with _services(testbed_swarm, web=["one"], db=["two"]) as uri:
+        found = verdict("networks_isolated", uri, f"{PREFIX}web", tmp_path, "probe")
+    assert ("", "", 1) == (found.found, found.gaps, found.judged)
+    assert SIZE == found.figures.count("from its own open; from apart-two (")

@@ -21,12 +21,15 @@ from pytest_containerpolicy.experiments.registry import find_experiment
 from pytest_containerpolicy.experiments.rollback import bad_revision_is_harmless
 from pytest_containerpolicy.experiments.rollout import can_be_rolled_out, measure_rollout
 from pytest_containerpolicy.experiments.swarm_availability import activate, inspect_node
+from pytest_containerpolicy.experiments.swarm_crashing import service_is_whole
 from pytest_containerpolicy.experiments.swarm_managers import measure_manager_loss
 from pytest_containerpolicy.experiments.swarm_watch import copied, find_service, is_up, update
 from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
+from tests.live.killed_places import swarm_place
+from tests.live.killed_runs import killed_everywhere
 from tests.live.restarts import Daemon
 from tests.live.swarm_specimens import SECOND, create_service
 from tests.testbed import Swarm
@@ -151,6 +154,17 @@ def lab(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         assert [] == lab.journal.pending
 
 
+def test_killed_drain(testbed_swarm: Swarm, tmp_path: Path) -> None:
+    """Whatever the step at which a drain is killed, the node and the service are as before.
+
+    It comes first: a drain moves all that is on its node, and nothing else is there yet.
+    """
+    folder = tmp_path / "drain"
+    folder.mkdir()
+    with swarm_place(testbed_swarm.managers[0], folder, "node.hostname != manager1") as place:
+        assert [] == killed_everywhere(place, "drain_without_downtime", {"rate": 20})
+
+
 @pytest.mark.parametrize(
     ("service", "is_noticed"), [("one", True), ("two", False), ("first", False)]
 )
@@ -232,6 +246,27 @@ def test_killed_runs_are_undone(shop: Shop, lab: DockerLab) -> None:
     assert "pause" == inspect_node(lab, node["ID"])["Spec"]["Availability"]
     activate(lab, node=node["ID"], run=lab.run, availability="pause")
     assert node["Spec"] == inspect_node(lab, node["ID"])["Spec"]
+
+
+def test_slow_tasks_are_waited_for(shop: Shop, lab: DockerLab) -> None:
+    """A service whose new task takes long to be healthy is not updated by force meanwhile."""
+    slow = copied(SERVICES["one"])
+    slow["TaskTemplate"]["ContainerSpec"] |= {
+        "Env": ["READY_DELAY=25"],
+        "Healthcheck": {
+            "Test": ["CMD", "/server", "healthcheck"],
+            "Interval": SECOND,
+            "Retries": 60,
+        },
+    }
+    name = shop.name("slow")
+    identity = create_service(shop.api, name, slow)
+    try:
+        service_is_whole(lab, service=name, copies=1)
+        assert 1 == shop.running("slow")
+        assert 0 == shop.spec("slow")["TaskTemplate"]["ForceUpdate"]
+    finally:
+        shop.api.remove_service(identity)
 
 
 def test_interference(shop: Shop, lab: DockerLab) -> None:

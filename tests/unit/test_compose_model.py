@@ -73,6 +73,20 @@ def test_restart(tmp_path: Path, service: str, restart: str) -> None:
     assert restart == _workload(tmp_path, service).restart
 
 
+@pytest.mark.parametrize(
+    ("service", "attempts"),
+    [
+        ("restart: on-failure:3", 3),
+        ("restart: on-failure", 0),
+        ("restart: on-failure:3, deploy: {restart_policy: {condition: on-failure}}", 0),
+        ("deploy: {restart_policy: {condition: on-failure, max_attempts: 5}}", 5),
+    ],
+)
+def test_restart_attempts(tmp_path: Path, service: str, attempts: int) -> None:
+    """How often `on-failure` restarts it, from where Compose takes the policy itself."""
+    assert attempts == _workload(tmp_path, service).restart_attempts
+
+
 def test_update_config_is_not_honoured(tmp_path: Path) -> None:
     """Every copy is stopped before new ones start, whatever `update_config` says."""
     service = "deploy: {replicas: 3, update_config: {order: start-first, parallelism: 1}}"

@@ -147,8 +147,9 @@ def test_stopping(model: Model) -> None:
 
 
 def test_restart(model: Model) -> None:
-    """The restart policy keeps the engine's word."""
-    assert workload(model, "failing").restart == "on-failure"
+    """The restart policy keeps the engine's word, and how often it is tried."""
+    failing = workload(model, "failing")
+    assert ("on-failure", 5) == (failing.restart, failing.restart_attempts)
 
 
 def test_published_ports(model: Model) -> None:
