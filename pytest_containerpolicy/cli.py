@@ -71,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         "restore", help="undo what a killed run's experiments left behind, wherever that is"
     )
     command.add_argument("--list", action="store_true", help="only say what there is to undo")
+    command.add_argument(
+        "--cp-prober-image",
+        metavar="IMAGE",
+        default="",
+        help="an image with python3, in place of the one that the killed run used",
+    )
     command.set_defaults(run=restore)
 
     command = commands.add_parser("schema", help="print the JSON Schema of policy.yaml")
@@ -158,17 +164,17 @@ def snapshot(options: argparse.Namespace) -> int:
 
 
 def restore(options: argparse.Namespace) -> int:
-    """Undo what dead runs left behind; 1 if something could not be undone."""
+    """Undo what dead runs left behind; 1 if something could not be undone, or not be read."""
     from pytest_containerpolicy.experiments import restore as restoring
     from pytest_containerpolicy.targets.uri import Timeouts
 
-    found = list(restoring.leftovers())
+    found, problems = restoring.leftovers()
     if options.list or not found:
         for entry in found:
             print(f"{entry.at}  {entry.target}  {entry.what}")
         print(f"{len(found)} changes to undo")
-        return 0
-    problems = restoring.restore(Timeouts(), print)
+    else:
+        problems = restoring.restore(Timeouts(), print, prober_image=options.cp_prober_image)
     for problem in problems:
         print(problem, file=sys.stderr)
     return int(bool(problems))

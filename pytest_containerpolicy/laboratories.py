@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from pytest_containerpolicy.errors import ContainerPolicyError, UsageError
-from pytest_containerpolicy.experiments.journal import Entry
 from pytest_containerpolicy.experiments.lab import PROBER_IMAGE, Lab, LabOptions, open_lab
 from pytest_containerpolicy.experiments.registry import Experiment
-from pytest_containerpolicy.experiments.restore import leftovers, restore
+from pytest_containerpolicy.experiments.restore import reminders, restore
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.refs import ObjectRef
 from pytest_containerpolicy.model.workload import Workload
@@ -55,15 +54,17 @@ class Laboratories:
         for policy, target_id in pairs:
             check = policy.check
             if isinstance(check, Experiment) and is_allowed(least, check.level):
-                subjects = self._subjects(policy, target_id)
+                subjects = self._subjects(check, policy, target_id)
                 yield f"{policy.id} on {target_id} {check.does}: {subjects}"
 
-    def _subjects(self, policy: Policy, target_id: str) -> str:
+    def _subjects(self, check: Experiment, policy: Policy, target_id: str) -> str:
         try:
             model = self._readings.model(target_id)
             covers = self.covers(policy, target_id)
-            found = list(policy.check.subjects(model, policy.params, covers))
-            found += [f"could not look: {gap}" for gap in model.gaps(policy.check.noun)]
+            # What an experiment applies to may depend on what the laboratory knows: a given URL.
+            asked = check.using(self.of(target_id))
+            found = list(asked.subjects(model, policy.params, covers))
+            found += [f"could not look: {gap}" for gap in model.gaps(check.noun)]
         except ContainerPolicyError as error:
             return f"could not look: {error}"
         return ", ".join(found) or "nothing"
@@ -75,15 +76,12 @@ class Laboratories:
         """
         own = {target.durable_uri for target in self._readings.targets.values() if target.is_live}
         said: list[str] = []
-        problems = restore(timeouts_of(self._settings), said.append, own)
+        image = self._settings.prober_image
+        problems = restore(timeouts_of(self._settings), said.append, own, image)
         yield from said
         if problems:
             raise UsageError("; ".join(problems))
-        yield from (_left(entry) for entry in leftovers() if entry.target not in own)
-
-
-def _left(entry: Entry) -> str:
-    return f"a dead run left on {entry.target}: {entry.what}: run `containerpolicy restore`"
+        yield from reminders(own)
 
 
 def lab_options(settings: Settings, progress: Callable[[str], None]) -> LabOptions:

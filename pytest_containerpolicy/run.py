@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -22,9 +21,9 @@ from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy, builtin_pack, find_pack, load_pack, select
 from pytest_containerpolicy.readings import Readings
 from pytest_containerpolicy.reports import terminal
-from pytest_containerpolicy.reports.text import printable
 from pytest_containerpolicy.targets.uri import parse_targets
 from pytest_containerpolicy.waivers import load_waivers
+from pytest_containerpolicy.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +114,7 @@ class Run(PolicyPlugin):
 
     def _closing_lines(self, results: Sequence[dict[str, str]]) -> list[str]:
         lines = [*terminal.table(results), *terminal.not_evaluated(results)]
+        lines += terminal.assumed(results)
         lines += terminal.measured(results)
         lines += terminal.waived(results, self.waivers, self.policies, date.today())
         for target in self.readings.targets:
@@ -170,26 +170,6 @@ def make_run(config: pytest.Config, settings: Settings) -> Run:
     run = Run(settings, asked, readings, laboratories, load_waivers(settings.waivers, policies))
     run.beyond, run.watcher = len(chosen) - len(asked), watcher
     return run
-
-
-class Watcher:
-    """Whoever watches the run: lines on the terminal, whatever pytest captures meanwhile."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def write(self, text: str) -> None:
-        """Show a line, where there is a terminal to show it on."""
-        plugins = self._config.pluginmanager
-        reporter, capture = (
-            plugins.get_plugin("terminalreporter"),
-            plugins.get_plugin("capturemanager"),
-        )
-        if reporter is None:
-            return
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            reporter.ensure_newline()
-            reporter.write_line(printable(text))
 
 
 def _asked_for(chosen: Sequence[Policy], settings: Settings) -> list[Policy]:

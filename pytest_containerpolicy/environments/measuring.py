@@ -10,8 +10,10 @@ from pytest_containerpolicy.environments.kubernetes import (
     KubernetesNamespace,
     LiveWorkload,
 )
+from pytest_containerpolicy.errors import NotRestored
 from pytest_containerpolicy.experiments import load_builtin_experiments
 from pytest_containerpolicy.experiments.lab import Lab, LabOptions, open_lab
+from pytest_containerpolicy.experiments.restore import reminders, restore
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes import KubernetesTarget
 from pytest_containerpolicy.targets.uri import Target, Timeouts
@@ -25,31 +27,49 @@ class Laboratories:
     """The laboratories of a test session, one per target and workload.
 
     A test names what it disrupts in its own words, so that the scope of an experiment is the
-    workload that it was given, whatever the target's URI names.
+    workload that it was given, whatever the target's URI names. In a dry run nobody is to act.
     """
 
-    def __init__(self, options: LabOptions, timeouts: Timeouts) -> None:
+    def __init__(
+        self, options: LabOptions, timeouts: Timeouts, *, is_dry_run: bool = False
+    ) -> None:
         load_builtin_experiments()
+        self.is_dry_run = is_dry_run
+        self.say = options.progress
         self._options = options
         self._timeouts = timeouts
         self._labs: dict[tuple[str, str], Lab] = {}
+        self._restored: set[str] = set()
 
     def of(self, subject: LiveSubject) -> tuple[Workload, Lab]:
         """The model of a workload as it is now, and the laboratory to act on it."""
         workload = subject.declared
         target = _scoped(_target_of(subject), workload)
-        key = target.id, str(workload.ref)
-        if key not in self._labs:
-            self._labs[key] = open_lab(target, self._timeouts, self._options)
-        return workload, self._labs[key]
+        return workload, self._opened(target, str(workload.ref))
 
     def of_environment(self, environment: LiveEnvironment) -> Lab:
         """The laboratory of a whole environment, or of a namespace."""
         target = _target_of_environment(environment)
-        key = target.id, str(environment)
+        return self._opened(target, str(environment))
+
+    def _opened(self, target: Target, subject: str) -> Lab:
+        key = target.id, subject
         if key not in self._labs:
+            self._restore(target.durable_uri)
             self._labs[key] = open_lab(target, self._timeouts, self._options)
         return self._labs[key]
+
+    def _restore(self, uri: str) -> None:
+        """Undo what dead runs left on an environment before the first act there."""
+        if uri in self._restored or self._options.level == "observe":
+            return
+        problems = restore(self._timeouts, self.say, {uri})
+        if problems:
+            raise NotRestored("; ".join(problems))
+        if not self._restored:
+            for line in reminders({uri}):
+                self.say(line)
+        self._restored.add(uri)
 
     def evidence(self) -> Iterator[tuple[str, str]]:
         """What was measured, for the report of a test that failed."""

@@ -16,6 +16,7 @@ _MODULES: tuple[str, ...] = (
     "certificates",
     "crashing",
     "docker_isolation",
+    "docker_locks",
     "docker_ports",
     "daemon_restart",
     "dns_answers",

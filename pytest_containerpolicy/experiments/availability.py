@@ -8,8 +8,10 @@ from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.measurement import Measurement
 
-# An outage hides only in a span in which the prober itself was held up: short ones hide short ones.
+# An outage hides only in a span in which the prober itself was held up: short ones hide short ones,
+# and many of them hide many.
 _BLIND_SECONDS = 1.0
+_BLIND_SHARE = 0.2
 
 
 class Budget(Struct, frozen=True):
@@ -75,9 +77,22 @@ class Caveats(Struct, frozen=True):
         passed = f"{measurement.failed} of {measurement.requests} requests failed"
         if self.unseen:
             raise CannotLook(f"{passed} {measurement.vantage}, but {self.unseen}")
-        longest = max((span.end - span.begin for span in measurement.blind), default=0.0)
-        if longest > _BLIND_SECONDS:
+        if held_up := _held_up(measurement):
             raise CannotLook(
-                f"{passed}, but the prober itself was held up for {longest:.1f} s at a stretch:"
+                f"{passed}, but the prober itself {held_up}:"
                 " measure at a lower rate, or when less is going on"
             )
+
+
+def _held_up(measurement: Measurement) -> str:
+    """How much of a measurement its prober missed; empty if next to nothing."""
+    longest = max((span.end - span.begin for span in measurement.blind), default=0.0)
+    if longest > _BLIND_SECONDS:
+        return f"was held up for {longest:.1f} s at a stretch"
+    blind = measurement.blind_ms / 1e3
+    if blind > _BLIND_SHARE * measurement.duration:
+        return f"was held up for {blind:.1f} of {measurement.duration:.1f} s in all"
+    due = len(measurement.ticks)
+    if measurement.unsent > _BLIND_SHARE * due:
+        return f"did not send {measurement.unsent} of {due} requests"
+    return ""

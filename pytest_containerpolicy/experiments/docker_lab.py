@@ -1,10 +1,10 @@
 """A Docker daemon as a laboratory: for plain containers, Compose projects and Swarms."""
 
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +13,7 @@ from pytest_containerpolicy.experiments.journal import Journal
 from pytest_containerpolicy.experiments.lab import (
     PROTECTED_LABEL,
     RUN_LABEL,
+    Away,
     Lab,
     LabOptions,
     undo,
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 Document = dict[str, Any]
-UNTIL_LABEL = "containerpolicy/until"
-_LOCK_SECONDS = 1800
+_PROBER_SECONDS = 1800
 _NO_PROGRAM = (126, NOT_FOUND_CODE)
-_WAIT = ["python3", "-c", f"import time; time.sleep({_LOCK_SECONDS})"]
+_WAIT = ["python3", "-c", f"import time; time.sleep({_PROBER_SECONDS})"]
 
 
 class DockerLab(Lab):
@@ -72,7 +72,9 @@ class DockerLab(Lab):
         """
         with daemon_errors(f"containers of {workload.ref}"):
             rows = self.client.api.containers(filters=self._filters(workload))
-            found = [self.inspect(row["Id"]) for row in rows]
+        if self.platform == "docker":
+            rows = [row for row in rows if f"/{workload.name}" in (row["Names"] or ())]
+        found = [self.inspect(row["Id"]) for row in rows]
         return [document for document in found if document is not None]
 
     def _filters(self, workload: Workload) -> dict[str, Any]:
@@ -82,17 +84,18 @@ class DockerLab(Lab):
             return {"label": [f"com.docker.compose.{key}={value}" for key, value in labels]}
         if self.platform == "swarm":
             return {"label": [f"com.docker.swarm.service.name={workload.name}"]}
-        return {"name": [f"^/?{workload.name}$"]}
+        return {"name": [f"^/?{re.escape(workload.name)}$"]}
 
     def inspect(self, container: str) -> Document | None:
         """A container by name or id, None if it is gone."""
         from docker.errors import NotFound
 
-        try:
-            document: Document = self.client.api.inspect_container(container)
-            return document
-        except NotFound:
-            return None
+        with daemon_errors(f"container {container}"):
+            try:
+                document: Document = self.client.api.inspect_container(container)
+                return document
+            except NotFound:
+                return None
 
     def execute(
         self, container: str, argv: Sequence[str], *, user: str = "", seconds: float = 30
@@ -124,19 +127,11 @@ class DockerLab(Lab):
 
         Raises `CannotLook` if it does not start.
         """
-        from docker.errors import ImageNotFound
-
         name = f"containerpolicy-{secrets.token_hex(4)}"
         what = f"prober container {name} is left"
         with self.undoing(remove_container, what, name=name, run=self.run):
-            try:
-                with daemon_errors(f"prober container in network {network}"):
-                    self._start_prober(name, network, host_config)
-            except ImageNotFound:
-                raise CannotLook(
-                    f"prober image {self.options.prober_image} is not on the daemon: pull it, or"
-                    " give another one with python3 with --cp-prober-image"
-                ) from None
+            with daemon_errors(f"prober container in network {network}"):
+                self._start_prober(name, network, host_config)
             self._require_running(name)
             yield name
 
@@ -150,59 +145,45 @@ class DockerLab(Lab):
             )
 
     def _start_prober(self, name: str, network: str, host_config: dict[str, Any]) -> None:
+        from docker.errors import ImageNotFound
+
         api = self.client.api
-        api.create_container(
-            self.options.prober_image,
-            _WAIT,
-            name=name,
-            entrypoint="",
-            labels={RUN_LABEL: self.run},
-            host_config=api.create_host_config(network_mode=network, init=True, **host_config),
-        )
+        try:
+            api.create_container(
+                self.options.prober_image,
+                _WAIT,
+                name=name,
+                entrypoint="",
+                labels={RUN_LABEL: self.run},
+                host_config=api.create_host_config(network_mode=network, init=True, **host_config),
+            )
+        except ImageNotFound:
+            raise CannotLook(
+                f"prober image {self.options.prober_image} is not on the daemon: pull it, or give"
+                " another one with python3 with --cp-prober-image"
+            ) from None
         api.start(name)
 
     @contextmanager
     def claim(self, workload: Workload) -> Iterator[None]:
+        from pytest_containerpolicy.experiments.docker_locks import hold
+
         self.require_scope(workload)
-        if self._labels_of(workload).get(PROTECTED_LABEL) == "false":
+        if any(each.get(PROTECTED_LABEL) == "false" for each in self._labels_of(workload)):
             raise CannotLook(f"{workload.ref} is labelled {PROTECTED_LABEL}=false")
-        # Services of several projects may have one name.
-        project = getattr(self.target, "project", "")
-        name = "-".join(filter(None, ("containerpolicy-lock", project, workload.name)))
-        with self.undoing(remove_lock, f"lock {name} is left", name=name, run=self.run):
-            self._lock_volume(name, workload)
+        with hold(self, workload):
             yield
 
-    def _lock_volume(self, name: str, workload: Workload) -> None:
-        """Take the lock: a volume keeps the labels that whoever made it first gave it."""
-        with daemon_errors(f"lock of {workload.ref}"):
-            labels = self._make_lock(name)
-            if labels.get(RUN_LABEL) != self.run and _is_over(labels):
-                self.client.api.remove_volume(name)
-                labels = self._make_lock(name)
-        if labels.get(RUN_LABEL) != self.run:
-            raise CannotLook(
-                f"{workload.ref} is being disrupted by run {labels.get(RUN_LABEL, '?')}: wait for"
-                " its end, or run `containerpolicy restore` where it ran"
-            )
-
-    def _make_lock(self, name: str) -> dict[str, str]:
-        until = (datetime.now(UTC) + timedelta(seconds=_LOCK_SECONDS)).isoformat()
-        labels = {RUN_LABEL: self.run, UNTIL_LABEL: until}
-        found: Document = self.client.api.create_volume(name, labels=labels)
-        return dict(found.get("Labels") or {})
-
-    def _labels_of(self, workload: Workload) -> dict[str, str]:
+    def _labels_of(self, workload: Workload) -> list[dict[str, str]]:
+        """The labels of a workload, and of each container that it has or will have."""
         if self.platform == "swarm":
             with daemon_errors(f"service {workload.name}"):
                 api: Any = self.client.api
                 spec = api.inspect_service(workload.name)["Spec"]
-            return dict(spec.get("Labels") or {})
-        return {
-            key: value
-            for document in self.containers(workload)
-            for key, value in (document["Config"].get("Labels") or {}).items()
-        }
+            # `docker stack deploy` puts a service's `labels` on its containers.
+            container = spec["TaskTemplate"].get("ContainerSpec") or {}
+            return [spec.get("Labels") or {}, container.get("Labels") or {}]
+        return [document["Config"].get("Labels") or {} for document in self.containers(workload)]
 
 
 class ContainerProcess:
@@ -244,32 +225,19 @@ def remove_container(lab: DockerLab, name: str, run: str) -> None:
             lab.client.api.remove_container(name, force=True, v=True)
 
 
-@undo
-def remove_lock(lab: DockerLab, name: str, run: str) -> None:
-    """Remove the volume by which a run holds a workload."""
-    from docker.errors import NotFound
-
-    with daemon_errors(f"removal of lock {name}"):
-        try:
-            labels = lab.client.api.inspect_volume(name).get("Labels") or {}
-        except NotFound:
-            return
-        if labels.get(RUN_LABEL) == run:
-            lab.client.api.remove_volume(name)
-
-
 @contextmanager
 def daemon_errors(what: str) -> Iterator[None]:
-    """Turn the SDK's errors into `CannotLook`; a missing image stays the SDK's own error."""
+    """Turn the SDK's errors into `CannotLook`, and into `Away` those that may pass."""
     import requests
-    from docker.errors import DockerException, ImageNotFound
+    from docker.errors import APIError, DockerException
 
     try:
         yield
-    except ImageNotFound:
-        raise
     except (DockerException, requests.RequestException, OSError) as error:
-        raise CannotLook(f"{what}: {' '.join(str(error).split())}") from None
+        answered = isinstance(error, DockerException)
+        broken = isinstance(error, APIError) and error.is_server_error()
+        kind = CannotLook if answered and not broken else Away
+        raise kind(f"{what}: {' '.join(str(error).split())}") from None
 
 
 def _everything(stream: Any, seconds: float) -> tuple[str, str]:
@@ -283,8 +251,3 @@ def _everything(stream: Any, seconds: float) -> tuple[str, str]:
         stream.close()
     out, err = (b"".join(part[channel] or b"" for part in parts) for channel in (0, 1))
     return out.decode(errors="replace"), err.decode(errors="replace")
-
-
-def _is_over(labels: dict[str, str]) -> bool:
-    until = labels.get(UNTIL_LABEL)
-    return bool(until) and datetime.fromisoformat(str(until)) < datetime.now(UTC)

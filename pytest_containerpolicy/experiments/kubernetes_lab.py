@@ -1,8 +1,7 @@
 """A Kubernetes cluster as a laboratory: requests, pods, programs in them, probers, leases."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from pytest_containerpolicy.experiments.journal import Journal
 from pytest_containerpolicy.experiments.lab import (
     PROTECTED_LABEL,
     RUN_LABEL,
+    Away,
     Lab,
     LabOptions,
     undo,
@@ -45,8 +45,8 @@ _PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
 }
-# A lease of a run that died elsewhere, with its journal out of reach, must end by itself.
-_LEASE_SECONDS = 1800
+_TOO_MANY = 429
+_SERVER_ERROR = 500
 _REMOVAL_SECONDS = 60.0
 
 
@@ -63,6 +63,10 @@ class Refused(CannotLook):
         self.status = status
         self.message = message
         self.causes = causes
+
+
+class NotNow(Refused, Away):
+    """The API server did not answer (status 0), or is overloaded or broken for the moment."""
 
 
 class KubernetesLab(Lab):
@@ -152,8 +156,7 @@ class KubernetesLab(Lab):
             answer = self.connection.send(
                 method, path, body, content_type=content_type, query=query
             )
-        document: Document = msgspec.json.decode(answer)
-        return document
+            return _decoded(answer)
 
     # Pods and programs in them.
 
@@ -222,18 +225,11 @@ class KubernetesLab(Lab):
 
     @contextmanager
     def claim(self, workload: Workload) -> Iterator[None]:
+        from pytest_containerpolicy.experiments.kubernetes_lease import hold
+
         self.require_scope(workload)
         self._require_unprotected(workload)
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{workload.namespace}/leases"
-        lease = _lease(f"containerpolicy-{workload.kind.lower()}-{workload.name}", self.run)
-        with ExitStack() as held:
-            try:
-                held.enter_context(self.created(path, lease))
-            except Refused as refusal:
-                if refusal.status != CONFLICT:
-                    raise
-                self._remove_expired(f"{path}/{lease['metadata']['name']}", workload)
-                held.enter_context(self.created(path, lease))
+        with hold(self, workload):
             yield
 
     def _require_unprotected(self, workload: Workload) -> None:
@@ -246,21 +242,6 @@ class KubernetesLab(Lab):
                 else f"is labelled {PROTECTED_LABEL}=false"
             )
             raise CannotLook(f"{workload.ref}: namespace {namespace} {reason}")
-
-    def _remove_expired(self, path: str, workload: Workload) -> None:
-        """Remove the lease that is in the way. Raises `CannotLook` if it still holds."""
-        lease = self.find(path)
-        if lease is None:
-            return
-        spec = lease["spec"]
-        taken = datetime.fromisoformat(spec["acquireTime"])
-        if taken + timedelta(seconds=spec["leaseDurationSeconds"]) > datetime.now(UTC):
-            raise CannotLook(
-                f"{workload.ref} is being disrupted by run {spec['holderIdentity']} since"
-                f" {taken:%H:%M:%S} UTC: wait for its end, or run"
-                " `containerpolicy restore` where it ran"
-            )
-        self.delete(path, uid=lease["metadata"]["uid"])
 
 
 @undo
@@ -311,7 +292,9 @@ def refusals(what: str) -> Iterator[None]:
         message = failure.message or failure.reason
         needs = f"; needs the right to {what}" if failure.status == FORBIDDEN else ""
         text = f"{what}: {message}{needs}"
-        raise Refused(text, failure.status, message, failure.causes) from None
+        passes = failure.status in (0, _TOO_MANY) or failure.status >= _SERVER_ERROR
+        kind = NotNow if passes else Refused
+        raise kind(text, failure.status, message, failure.causes) from None
 
 
 def controls(workload: Workload, pod: Document) -> bool:
@@ -327,14 +310,11 @@ def controls(workload: Workload, pod: Document) -> bool:
     return False
 
 
-def _lease(name: str, run: str) -> Document:
-    return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": name},
-        "spec": {
-            "holderIdentity": run,
-            "leaseDurationSeconds": _LEASE_SECONDS,
-            "acquireTime": datetime.now(UTC).isoformat(timespec="microseconds"),
-        },
-    }
+def _decoded(answer: bytes) -> Document:
+    try:
+        document: Document = msgspec.json.decode(answer)
+    except msgspec.DecodeError:
+        raise RequestFailed(
+            "the answer is no JSON document: something else answers in place of the API server"
+        ) from None
+    return document

@@ -101,6 +101,8 @@ def debugger(
     path = pod_path(pod)
     change = {"spec": {"ephemeralContainers": [container]}}
     lab.patch(f"{path}/ephemeralcontainers", change, "strategic")
+    # Whether it starts or not.
+    lab.record(f"ephemeral container {name} stays listed in {path} until the pod is replaced")
 
     def is_running() -> bool:
         statuses = lab.get(path)["status"].get("ephemeralContainerStatuses") or ()
@@ -108,7 +110,6 @@ def debugger(
         return _started(lab, own)
 
     lab.wait_for(is_running, _START_SECONDS, f"ephemeral container {name} in {path}")
-    lab.record(f"ephemeral container {name} stays listed in {path} until the pod is replaced")
     return name
 
 

@@ -189,7 +189,7 @@ def proxied(lab: KubernetesLab, entrance: Entrance, note: str = "") -> Viewpoint
         headers=lab.connection.credentials(),
         tls=_tls(lab),
         connections=_PROXY_CONNECTIONS,
-        caveat=_CAVEAT if note else "",
+        caveat=_CAVEAT,
         note=note,
     )
 

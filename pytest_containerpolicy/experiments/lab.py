@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
-from pytest_containerpolicy.errors import CannotLook, ContainerPolicyError, NotRestored
+from pytest_containerpolicy.errors import (
+    CannotLook,
+    ContainerPolicyError,
+    NotRestored,
+    Unreachable,
+)
 from pytest_containerpolicy.experiments.journal import Entry, Journal, state_folder
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.uri import Target, Timeouts
@@ -22,6 +27,8 @@ RUN_LABEL = "containerpolicy/run"
 PROTECTED_LABEL = "containerpolicy/disrupt"
 PROBER_IMAGE = "python:3-alpine"
 _POLL = 0.2
+_OUTAGE_SECONDS = 60.0
+_OUTAGE_PAUSE = 1.0
 
 
 class LabOptions(Struct, frozen=True, kw_only=True):
@@ -39,6 +46,10 @@ class LabOptions(Struct, frozen=True, kw_only=True):
 
 class TookTooLong(CannotLook):
     """What an experiment waited for did not come."""
+
+
+class Away(CannotLook):
+    """The environment did not answer, or said that it can't now; a moment later it may."""
 
 
 UNDO: dict[str, Undo] = {}
@@ -73,6 +84,7 @@ class Lab(ABC):
         self.figures: list[str] = []
         self._journal = journal
         self._answers: dict[Hashable, Any] = {}
+        self._away_since: float | None = None
         self._opening = threading.Lock()
         # Threads of whoever makes an answer may open the journal meanwhile.
         self._answering = threading.RLock()
@@ -145,26 +157,57 @@ class Lab(ABC):
 
         `what` describes the change as it stands if it is not undone: `node a is cordoned`.
         A block that knows that nothing was changed marks the entry as done in the journal.
-        Raises `NotRestored` if it could not be undone; the journal then keeps it.
+        Raises `NotRestored` if it could not be undone; the journal then keeps it. If what ends the
+        block is to end the run, as Ctrl-C is, that is only said.
         """
         name, uri, identity = undo_function.__name__, self.target.durable_uri, self.identity
-        entry = self.journal.add(name, what, uri, identity, arguments)
+        image = self.options.prober_image
+        entry = self.journal.add(name, what, uri, identity, arguments, prober_image=image)
         try:
             yield entry
-        finally:
-            if entry in self.journal.pending:
-                self.take_back(entry, self.journal)
+        except BaseException as ending:
+            self._settle(entry, ends_run=not isinstance(ending, Exception))
+            raise
+        self._settle(entry)
+
+    def _settle(self, entry: Entry, *, ends_run: bool = False) -> None:
+        if entry not in self.journal.pending:
+            return
+        try:
+            self.take_back(entry, self.journal)
+        except NotRestored as left:
+            if not ends_run:
+                raise
+            # An error in its place would count as one gap, and the run go on to disrupt.
+            self.say(str(left))
 
     def take_back(self, entry: Entry, journal: Journal) -> None:
-        """Undo one change and mark it as undone. Raises `NotRestored`."""
+        """Undo one change and mark it as undone; an outage is waited for. Raises `NotRestored`."""
         try:
-            UNDO[entry.undo](self, **entry.arguments)
-        except (ContainerPolicyError, KeyError, TypeError) as error:
+            self._undo(entry)
+        except Exception as error:
+            # Whatever it is: other changes are still to be undone, and the journal keeps this one.
             raise NotRestored(
-                f"not restored: {entry.what}: {error};"
+                f"not restored: {entry.what}: {_reason(error)};"
                 " run `containerpolicy restore` once that is mended"
             ) from error
         journal.done(entry)
+
+    def _undo(self, entry: Entry) -> None:
+        """Try again while the environment is away. One outage is waited for once in all."""
+        while True:
+            try:
+                UNDO[entry.undo](self, **entry.arguments)
+                self._away_since = None
+                return
+            except (Away, Unreachable) as outage:
+                now = time.monotonic()
+                if self._away_since is None:
+                    self._away_since = now
+                    self.say(f"trying again for {_OUTAGE_SECONDS:g} s: {entry.what}: {outage}")
+                if now - self._away_since >= _OUTAGE_SECONDS:
+                    raise
+            time.sleep(_OUTAGE_PAUSE)
 
     def wait_for(self, question: Callable[[], Answer], seconds: float, what: str) -> Answer:
         """The first answer that is true. Raises `TookTooLong` after `seconds`, naming `what`."""
@@ -195,6 +238,11 @@ class Lab(ABC):
 def new_run() -> str:
     """A name for a run, fit for a label's value."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def _reason(error: Exception) -> str:
+    known = isinstance(error, ContainerPolicyError)
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def open_lab(

@@ -153,12 +153,13 @@ class Dialogue:
         self._reader.join(_END_SECONDS)
 
     def _taken(self, event: Event | CannotLook) -> Event:
+        if isinstance(event, Event) and event.event == "error":
+            event = CannotLook(f"the prober gave up: {event.message}")
         if isinstance(event, CannotLook):
+            # Whoever asks next is to know as well.
             self._events.put(event)
             raise event
         self._heard = event.arrived
-        if event.event == "error":
-            raise CannotLook(f"the prober gave up: {event.message}")
         return event
 
     def _read(self) -> None:

@@ -7,6 +7,7 @@ with start(Plan(url="http://web/"), LocalStream(), vantage="from this machine") 
 """
 
 import math
+import threading
 import time
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
@@ -109,6 +110,8 @@ class Traffic:
         self._marks: list[tuple[float, str]] = []
         self._ticks: list[Tick] = []
         self._result: Event | None = None
+        # Whoever shows the progress asks from a thread of its own.
+        self._taking = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -157,15 +160,17 @@ class Traffic:
         return self._measured(result)
 
     def _catch_up(self) -> None:
-        if self._result is None:
-            for event in self._dialogue.waiting():
-                if self._take(event):
-                    break
+        with self._taking:
+            if self._result is None:
+                for event in self._dialogue.waiting():
+                    if self._take(event):
+                        break
 
     def _awaited(self) -> Event:
-        while self._result is None:
-            self._take(self._dialogue.next())
-        return self._result
+        with self._taking:
+            while self._result is None:
+                self._take(self._dialogue.next())
+            return self._result
 
     def _take(self, event: Event) -> bool:
         """Take in what the prober said; whether it was the last."""

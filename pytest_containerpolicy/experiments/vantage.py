@@ -5,6 +5,7 @@ with traffic_to(workload, lab) as traffic:
     measurement = traffic.stop()
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -41,6 +42,7 @@ _LONGEST = 1700.0
 _FEWEST = 20
 _FAILED = 400
 _ATTEMPTS = 3
+_REPORT_SECONDS = 10.0
 
 
 @contextmanager
@@ -110,8 +112,33 @@ def traffic_from(
     text = viewpoint.text if viewpoint.url else f"{viewpoint.text}, {_asked(viewpoint, url)}"
     lab.say(f"traffic to {workload.ref}: {rate:g} requests/s {text}")
     _require_well(plan, viewpoint)
-    with start(plan, viewpoint.stream(), text) as traffic:
+    with (
+        start(plan, viewpoint.stream(), text) as traffic,
+        _reported(traffic, lab, f"traffic to {workload.ref}"),
+    ):
         yield traffic
+
+
+@contextmanager
+def _reported(traffic: Traffic, lab: Lab, what: str) -> Iterator[None]:
+    """Say now and then how far the traffic is, as long as the block lasts."""
+    is_over = threading.Event()
+
+    def go_on() -> None:
+        while not is_over.wait(_REPORT_SECONDS):
+            try:
+                sent, failed, elapsed = traffic.progress
+            except CannotLook:
+                continue  # whoever measures is told as well
+            lab.say(f"{what}: {sent:,} requests so far, {failed:,} failed, in {elapsed:.0f} s")
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(_REPORT_SECONDS)
 
 
 def _require_well(plan: Plan, viewpoint: Viewpoint) -> None:
@@ -242,7 +269,10 @@ def _traffic(
         Plan(url=subject, rate=rate),
     )
     _require_well(plan, viewpoint)
-    with start(plan, viewpoint.stream(), viewpoint.text) as traffic:
+    with (
+        start(plan, viewpoint.stream(), viewpoint.text) as traffic,
+        _reported(traffic, lab, f"traffic to {subject}"),
+    ):
         yield traffic
 
 

@@ -160,6 +160,14 @@ def test_the_rate_is_open_loop() -> None:
     assert measurement.duration < 0.25
 
 
+def test_the_highest_rate() -> None:
+    """A thousand requests a second: each is sent, or known not to have been."""
+    with tcp_server(keeping(WHOLE)) as server:
+        measurement = measure(Plan(url=server.url, rate=1000, duration=1, connections=20))
+    assert (1000, {}) == (measurement.requests + measurement.unsent, measurement.failures)
+    assert measurement.requests > 500
+
+
 def test_an_outage_is_measured() -> None:
     """A service that is away for 500 ms: that long, give or take 20 and what was not seen."""
     with contextlib.ExitStack() as stack:

@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
+from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments import kubernetes_lease
 from tests.live.conftest import Namespace
 from tests.live.kubernetes_access import account, kubeconfig_for
+from tests.live.relay import relay
+from tests.live.served import laboratory, workload
 from tests.testbed.shell import wait_until
 
 CONFTEST = """
@@ -230,6 +234,60 @@ def test_two_runs(suite: Path, shop: Namespace) -> None:
     assert f"Deployment {shop.name}/web is being disrupted by run" in done.stdout
     process.send_signal(signal.SIGINT)
     process.wait(WAIT)
+
+
+def test_server_away_while_restoring(suite: Path, shop: Namespace) -> None:
+    """An API server that is away for seconds leaves nothing changed, and the verdict stands."""
+    _write_policy(suite, 3)
+    with relay(shop.cluster.server) as between:
+        changes: dict[str, object] = {"server": between.url, "tls-server-name": "kubernetes"}
+        kubeconfig = kubeconfig_for(shop.cluster, suite, changes=changes)
+        arguments = _arguments(shop, "&workload=web", kubeconfig)
+        process = subprocess.Popen(arguments, cwd=suite, stdout=subprocess.PIPE, text=True)
+        wait_until("the experiment has begun", lambda: bool(_marked(shop)), WAIT)
+        between.cut()
+        time.sleep(8)
+        between.mend()
+        printed, _ = process.communicate(timeout=60)
+
+    assert 0 == process.returncode, printed
+    assert f"trying again for 60 s: Deployment {shop.name}/web is marked" in printed
+    assert [] == _marked(shop) + _leases(shop)
+
+
+def test_interrupted_and_not_restored(suite: Path, shop: Namespace) -> None:
+    """Ctrl-C ends the run even if its undo fails: no other workload is touched after it."""
+    broken = CONFTEST.replace(
+        "def unmark(lab, path):", "def unmark(lab, path):\n    raise CannotLook('no')"
+    )
+    (suite / "conftest.py").write_text(broken)
+    _write_policy(suite, 60)
+    process = subprocess.Popen(_arguments(shop), cwd=suite, stdout=subprocess.PIPE, text=True)
+    wait_until("the experiment has begun", lambda: bool(_marked(shop)), WAIT)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=WAIT)
+
+    assert pytest.ExitCode.INTERRUPTED == process.returncode
+    assert f"not restored: Deployment {shop.name}/bad is marked: no;" in printed
+    assert ["bad"] == _marked(shop)
+
+
+def test_lease_is_renewed(shop: Namespace, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim holds as long as its run, however short its lease; a dead run's ends by itself."""
+    monkeypatch.setattr(kubernetes_lease, "_SECONDS", 3)
+    with laboratory(shop) as lab, laboratory(shop) as other:
+        web = workload(lab, "web")
+        with lab.claim(web):
+            time.sleep(5)
+            with pytest.raises(CannotLook, match="is being disrupted by run"), other.claim(web):
+                pass
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kubernetes_lease, "_RENEWALS", 0.1)
+            with lab.claim(web):
+                time.sleep(5)
+                with other.claim(web):
+                    assert 1 == len(_leases(shop))
+                assert [] == _leases(shop)
 
 
 def test_protected_namespace(suite: Path, shop: Namespace) -> None:

@@ -74,3 +74,40 @@ def test_compose_project_needs_a_target(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*compose_project needs --cp-target compose://PROJECT"])
+
+
+def test_dry_run_of_what_measures(pytester: pytest.Pytester) -> None:
+    """With --cp-dry-run a fixture that measures ends its test with what it would do to what."""
+    pytester.makepyfile(
+        """
+        class Live:
+            def __init__(self, name):
+                self.name = name
+
+            def __repr__(self):
+                return f"<{self.name}>"
+
+        def test_rollout(measure_rollout):
+            measure_rollout(Live("Deployment shop/web"), rate=100)
+            assert False
+
+        def test_traffic(measure_availability):
+            with measure_availability(Live("Deployment shop/web")):
+                assert False
+
+        def test_manager(measure_manager_loss):
+            measure_manager_loss(Live("swarm:one"), None, None)
+            assert False
+        """
+    )
+
+    result = pytester.runpytest("--cp-dry-run", "--cp-level=disrupt", "-rs")
+
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*dry run: restarts its rollout under traffic: Deployment shop/web",
+            "*dry run: sends it traffic: Deployment shop/web",
+            "*dry run: stops one manager and starts it again: swarm:one",
+        ]
+    )

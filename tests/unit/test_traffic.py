@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from pytest_containerpolicy.errors import CannotLook, UsageError
+from pytest_containerpolicy.experiments import vantage
+from pytest_containerpolicy.experiments.lab import LabOptions, open_lab
 from pytest_containerpolicy.experiments.prober_streams import Dialogue
 from pytest_containerpolicy.experiments.reach import Probe, ask
 from pytest_containerpolicy.experiments.traffic import Plan, start
+from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 
 STARTED = '{"event":"started","wall":1.0}'
 REQUESTS = '{"event":"requests","outcomes":[""],"outcome":[0],"lateness_us":[0],"latency_us":[900]}'
@@ -148,6 +151,34 @@ def test_waiting_for_the_end_of_a_duration() -> None:
     traffic = start(Plan(url="http://web/", duration=1.0), stream)
     with traffic, pytest.raises(CannotLook, match=r"after 0\.4 of 1 s \(somebody ended"):
         traffic.wait()
+
+
+def test_progress_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches hears how far the traffic is, without anybody asking for it."""
+    monkeypatch.setattr(vantage, "_REPORT_SECONDS", 0.01)
+    said: list[str] = []
+    lab = open_lab(
+        parse_target("engine+unix:///none.sock"), Timeouts(), LabOptions(progress=said.append)
+    )
+    far = '{"event":"progress","sent":1500,"failed":2,"elapsed":30.0}'
+    with (
+        start(Plan(url="http://web/"), Script([STARTED, far], end=5.0)) as traffic,
+        vantage._reported(traffic, lab, "traffic to shop/web"),
+    ):
+        deadline = time.monotonic() + 4
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    assert "traffic to shop/web: 1,500 requests so far, 2 failed, in 30 s" in said[:2]
+
+
+def test_a_watcher_takes_nothing_from_whoever_measures() -> None:
+    """Why a prober gave up is told to each who asks."""
+    stream = Script([STARTED, '{"event":"error","message":"KeyError"}'])
+    with start(Plan(url="http://web/"), stream) as traffic:
+        for ask_how_far in (lambda: traffic.progress, traffic.stop):
+            with pytest.raises(CannotLook, match="the prober gave up: KeyError"):
+                ask_how_far()
 
 
 def test_silence() -> None:
