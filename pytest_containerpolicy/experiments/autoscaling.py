@@ -162,7 +162,7 @@ class _Attempt:
         self.current = document["spec"].get("replicas", 1)
         growth, live = self._growth(workload, document)
         if not growth.more:
-            return []
+            return [lambda: self._on_nodes(growth, live)] if growth.waiting else []
         return [
             lambda: _limit(refused_scale(lab, growth)),
             lambda: _limit(refused_pod(lab, growth, document, self._sample(growth))),
@@ -190,6 +190,7 @@ class _Attempt:
             current=self.current,
             more=max(0, self._autoscaler.max_replicas - self.current),
             first=document["spec"].get("ordinals", {}).get("start", 0),
+            waiting=sum(not pod.node for pod in pods),
         )
         return growth, live
 

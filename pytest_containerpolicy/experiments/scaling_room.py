@@ -32,7 +32,7 @@ class Limit(Struct, frozen=True):
 class Growth(Struct, frozen=True, kw_only=True):
     """A workload that gets `more` pods like one of the `current` ones that it has.
 
-    `first` is the ordinal of a StatefulSet's first pod.
+    `first` is the ordinal of a StatefulSet's first pod. `waiting` of the current ones have no node.
     """
 
     workload: Workload
@@ -40,6 +40,7 @@ class Growth(Struct, frozen=True, kw_only=True):
     current: int
     more: int
     first: int = 0
+    waiting: int = 0
 
     @property
     def templates(self) -> dict[str, Claim]:
@@ -132,9 +133,12 @@ def on_nodes(growth: Growth, floor: Floor) -> Limit | None:
 
     Raises `CannotLook` if the volume of a claim is not known.
     """
+    # Those that have no node yet want one, too.
+    placed = growth.current - growth.waiting
+    wanted = replace(growth, current=placed, more=growth.more + growth.waiting)
     trial = Trial(floor)
-    for number, (pod, _) in enumerate(growth.pods()):
+    for number, (pod, _) in enumerate(wanted.pods()):
         if not trial.place(pod):
             stranded = Stranded(pod, trial.refusals(pod))
-            return Limit(number, f"nodes: {stranded}", stranded)
+            return Limit(number - growth.waiting, f"nodes: {stranded}", stranded)
     return None

@@ -19,6 +19,7 @@ from tests.live.conftest import Namespace
 from tests.live.drain_specimens import documents, requests, stateful, workload
 from tests.live.kubernetes_access import account, kubeconfig_for
 from tests.live.test_experiment_drain import laboratory, texts
+from tests.testbed.shell import wait_until
 
 CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
 QUEUE = {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "5"}}
@@ -94,6 +95,18 @@ def test_where_the_growth_ends(namespace: Namespace, tmp_path: Path) -> None:
     assert f"ends at 3: quota volumes: one more makes 8Mi of 6Mi {STORAGE}" in found["data"]
     assert before == _uids(namespace)
     _check_node_autoscaler(namespace, tmp_path)
+    _check_pods_without_a_node(namespace, tmp_path)
+
+
+def _check_pods_without_a_node(namespace: Namespace, folder: Path) -> None:
+    """Pods that were asked for and found no node are no room: scaled to the maximum or not."""
+    namespace.kubectl("scale", "deployment/big", "--replicas=4")
+    pending = ("--field-selector=status.phase=Pending", "-o", "name")
+    wait_until("a pod without a node", lambda: bool(namespace.kubectl("get", "pods", *pending)), 30)
+    with laboratory(namespace, folder) as lab:
+        found, gaps = outlook(lab, "big")
+    assert [] == gaps
+    assert "may scale to 4, ends at 3: nodes: too little memory (needs 13Gi" in found["big"]
 
 
 def _check_node_autoscaler(namespace: Namespace, folder: Path) -> None:

@@ -154,7 +154,13 @@ def test_dry_run(suite: Path, shop: Namespace) -> None:
 def _start(suite: Path, shop: Namespace) -> subprocess.Popen[bytes]:
     """A run that is in the middle of its experiment on one workload."""
     _write_policy(suite, 60)
-    process = subprocess.Popen(_arguments(shop, "&workload=web"), cwd=suite, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        _arguments(shop, "&workload=web"),
+        cwd=suite,
+        stdout=subprocess.PIPE,
+        # Whoever runs this suite in the background has told it to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_until("the experiment has begun", lambda: bool(_marked(shop)), WAIT)
     return process
 

@@ -28,10 +28,13 @@ def _measure(pattern: str) -> None:
         os.environ["XDG_STATE_HOME"] = folder
         with open_beds(Path(folder)) as beds:
             found = measure_all(chosen, beds, _say)
-    before = kept().cases if MEASURED.exists() else {}
+    earlier = kept() if MEASURED.exists() else None
+    before = earlier.cases if earlier else {}
     known = {case.id for case in cases()}
     answers = {name: a for name, a in sorted((before | found).items()) if name in known}
-    keep(Kept(time.strftime("%Y-%m-%d"), answers))
+    # What is kept of an earlier day makes the whole no newer.
+    day = earlier.day if earlier and pattern else time.strftime("%Y-%m-%d")
+    keep(Kept(day, answers))
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,6 @@ from pytest_containerpolicy.policies import builtin_pack
 from tests.truth.campaign import Answers, outcomes
 from tests.truth.cases import CORPUS, Case, Challenge
 from tests.truth.measuring import RATE, Answer
-from tests.truth.predictions import predicted
 from tests.truth.scores import Row, Score, rows, score
 
 MEASURED = CORPUS / "measured.json"
@@ -33,7 +32,8 @@ deployed and measured by the experiments, with {RATE} requests a second where th
 Both count the questions that configuration can answer, and a pass with what it assumes. Those that
 it can't answer - what the program does on SIGTERM, whether the network enforces policies, how many
 nodes there are - are marked with *: profile `audit`, which assumes nothing, says that it is unknown
-and which experiment finds it out (- where no declared policy has anything to say)."""
+and which experiment finds it out (- where no declared policy has anything to say). The last three
+columns count the faults among them: nobody who only reads configuration can predict those."""
 
 
 class Kept(Struct, frozen=True):
@@ -64,8 +64,13 @@ def page(found: Kept) -> str:
     table = rows({name: outcomes(answers) for name, answers in found.cases.items()})
     scores = [score(challenge, table) for challenge in get_args(Challenge)]
     lines = [_INTRODUCTION, "", f"Measured on {found.day}: {_counts(table)}.", ""]
-    lines += ["| challenge | questions | faults predicted | measured | both | precision | recall |"]
-    lines += ["|---|---|---|---|---|---|---|", *map(_score_line, scores), ""]
+    lines += [
+        "| challenge | questions | faults predicted | measured | both | precision | recall"
+        " | faults beyond configuration | audit says unknown | has no policy |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *map(_score_line, scores),
+        "",
+    ]
     for challenge in get_args(Challenge):
         lines += [f"## {challenge.capitalize()}", ""]
         lines += [
@@ -90,7 +95,8 @@ def _counts(table: list[Row]) -> str:
 def _score_line(of: Score) -> str:
     return (
         f"| {of.challenge} | {of.questions} | {of.predicted} | {of.measured} | {of.both}"
-        f" | {of.precision:.2f} | {of.recall:.2f} |"
+        f" | {of.precision:.2f} | {of.recall:.2f}"
+        f" | {of.hidden} | {of.unknown} | {of.hidden - of.unknown} |"
     )
 
 
@@ -98,7 +104,7 @@ def _line(row: Row, answer: Answer) -> str:
     case = row.case
     link = f"[{case.platform}/{case.name}](../tests/truth/{case.id}.yaml)"
     star = "" if row.is_knowable else "*"
-    told = predicted(case, row.question, assuming=row.is_knowable).replace("silent", "-")
+    told = (row.predicted if row.is_knowable else row.audited).replace("silent", "-")
     return (
         f"| {link}: {_cell(case.header.about)} | {row.question}{star} | {told} | {row.measured}"
         f" | {_cell(_shown(case, answer))} |"

@@ -19,19 +19,30 @@ class Row(Struct, frozen=True):
     measured: str
 
     @property
+    def audited(self) -> Prediction:
+        """What profile audit says, which assumes nothing that no configuration shows."""
+        return predicted(self.case, self.question, assuming=False)
+
+    @property
     def is_knowable(self) -> bool:
         """Whether the answer is in the configuration at all."""
         return self.question not in self.case.header.unknowable
 
 
 class Score(Struct, frozen=True):
-    """How many faults of a challenge were predicted, measured, and both; of so many questions."""
+    """How many faults of a challenge were predicted, measured, and both; of so many questions.
+
+    Of the faults that configuration can't show (`hidden`), an audit says of `unknown` that it does
+    not know, and has nothing to say of the others.
+    """
 
     challenge: Challenge
     questions: int
     predicted: int
     measured: int
     both: int
+    hidden: int
+    unknown: int
 
     @property
     def precision(self) -> float:
@@ -51,12 +62,15 @@ def rows(measured: Mapping[str, Mapping[Question, str]]) -> list[Row]:
         for case in cases()
         if case.id in measured
         for question in case.header.expect
+        if question in measured[case.id]
     ]
 
 
 def score(challenge: Challenge, of: Iterable[Row]) -> Score:
     """The score of one challenge, over what configuration can tell."""
-    own = [row for row in of if row.case.challenge == challenge and row.is_knowable]
+    all_of_it = [row for row in of if row.case.challenge == challenge]
+    own = [row for row in all_of_it if row.is_knowable]
+    hidden = [row for row in all_of_it if not row.is_knowable and row.measured == "fault"]
     foretold = [row for row in own if row.predicted == "fault"]
     return Score(
         challenge=challenge,
@@ -64,4 +78,6 @@ def score(challenge: Challenge, of: Iterable[Row]) -> Score:
         predicted=len(foretold),
         measured=sum(row.measured == "fault" for row in own),
         both=sum(row.measured == "fault" for row in foretold),
+        hidden=len(hidden),
+        unknown=sum(row.audited == "unknown" for row in hidden),
     )
