@@ -6,6 +6,7 @@ Compose. The run ends right after step `KILL_AT`: it has acted, and done nothing
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from pytest_containerpolicy.targets.kubernetes_connection import Connection
 
 _KILL_AT = int(os.environ["KILL_AT"])
 _READING = ("GET", "HEAD")
-_steps = 0
+# Threads may act at once: each has a step of its own.
+_steps = itertools.count(1)
 
 
 def _die() -> None:
@@ -27,14 +29,13 @@ def _die() -> None:
 
 def _killing(real: Callable[..., Any], counts: Callable[..., bool]) -> Callable[..., Any]:
     def step(*args: Any, **kwargs: Any) -> Any:
-        global _steps
         if not counts(*args):
             return real(*args, **kwargs)
-        _steps += 1
+        number = next(_steps)
         try:
             return real(*args, **kwargs)
         finally:
-            if _steps == _KILL_AT:
+            if number == _KILL_AT:
                 _die()
 
     return step

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tests.live.preloaded import Preloaded
 from tests.testbed.shell import TestbedError, wait_until
 
 POLICY = """
@@ -44,21 +46,15 @@ class Place:
     state: Callable[[set[str]], object]
     runs: set[str] = field(default_factory=set)
 
+    @cached_property
+    def program(self) -> Preloaded:
+        """What runs our commands, with the series' own journal."""
+        state = str(self.folder / "state")
+        return Preloaded(self.folder, {"XDG_STATE_HOME": state, "PYTHONPATH": str(REPO)})
+
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours with the series' own journal, and keep its run's name in mind."""
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                **environment,
-                "XDG_STATE_HOME": str(self.folder / "state"),
-                "PYTHONPATH": str(REPO),
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        """Run a command of ours, and keep its run's name in mind."""
+        done = self.program.run(command, environment)
         self.runs |= {path.stem for path in (self.folder / "state").rglob("*-*-*.*")}
         return done
 
@@ -70,16 +66,22 @@ class Place:
 def killed_everywhere(place: Place, experiment: str, params: dict[str, Any]) -> list[str]:
     """Kill a run at each step; returns what was not as before after the next run's restoring."""
     _write_policy(place.folder, experiment, params)
+    with closing(place.program):
+        return _problems(place)
+
+
+def _problems(place: Place) -> list[str]:
     before = place.now()
     problems: list[str] = []
     for step in range(1, MOST_STEPS):
         done = place.run(*RUN, f"--cp-target={place.target}", KILL_AT=str(step))
         if done.returncode != -9:
-            finished = done.returncode in (0, 1) and " error" not in done.stdout and step > 1
-            return problems if finished else [*problems, done.stdout + done.stderr]
+            errors = re.search(r"\b\d+ errors?\b.* in [\d.]+s", done.stdout)
+            finished = done.returncode in (0, 1) and not errors and step > 1
+            return problems if finished else [*problems, done.stdout]
         restored = place.run("containerpolicy", "restore")
         if restored.returncode:
-            problems.append(f"step {step}: {restored.stderr}")
+            problems.append(f"step {step}: {restored.stdout}")
         try:
             wait_until("all is as before", lambda: place.now() == before, RESTORED_SECONDS)
         except TestbedError:
