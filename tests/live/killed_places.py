@@ -92,10 +92,9 @@ def _cluster_state(cluster: Cluster, namespace: str, runs: set[str]) -> object:
     return {
         "image": found["spec"]["template"]["spec"]["containers"][0]["image"],
         "replicas": found["spec"]["replicas"],
-        "ready": found["status"].get("readyReplicas", 0),
-        "others": [
-            p["metadata"]["name"] for p in pods if p["metadata"]["labels"].get("app") != "web"
-        ],
+        # The Deployment's own count is a moment behind.
+        "ready": sorted(_is_ready(pod) for pod in pods if _is_of_web(pod)),
+        "others": [pod["metadata"]["name"] for pod in pods if not _is_of_web(pod)],
         "probers": [
             p["metadata"]["name"] for p in ours if p["metadata"]["labels"][RUN_LABEL] in runs
         ],
@@ -107,6 +106,15 @@ def _cluster_state(cluster: Cluster, namespace: str, runs: set[str]) -> object:
         ],
         "markers": _markers(cluster, namespace, pods),
     }
+
+
+def _is_of_web(pod: dict[str, Any]) -> bool:
+    return bool(pod["metadata"]["labels"].get("app") == "web")
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
 def _markers(cluster: Cluster, namespace: str, pods: list[dict[str, Any]]) -> list[str]:

@@ -13,7 +13,7 @@ from tests.truth.cases import Case, Outcome, Question
 from tests.truth.deployments import Beds
 from tests.truth.measuring import Answer, measure
 
-SIDE_BY_SIDE = 8
+SIDE_BY_SIDE = 5
 Answers = dict[Question, Answer]
 
 
