@@ -16,7 +16,7 @@ def test_orders_are_kept(web, survives_recreation):
 
 def test_temporary_files_are_not(web, survives_recreation):
     """What is written beside the volume is gone with the container."""
-    assert not survives_recreation(web, path="/srv")
+    assert not survives_recreation(web, path="/tmp")
 
 
 def test_comes_back_after_a_crash(web, measure_crash):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -98,7 +99,8 @@ def kubernetes() -> Iterator[Cluster]:
 
 def _shared() -> bool:
     """Whether other processes use the cluster now: what they have put into force is theirs."""
-    return len([holder for holder in holders(SITE) if holder != KEPT]) > 1
+    own = f"{os.getpid()}-"
+    return any(holder != KEPT and not holder.startswith(own) for holder in holders(SITE))
 
 
 def cluster_up(site: Site) -> bool:
