@@ -207,6 +207,7 @@ def test_restore_command(suite: Path, shop: Namespace) -> None:
     assert 1 == done.returncode
     assert "not restored: Deployment" in done.stderr
     assert [] == _leases(shop)
+    _write_policy(suite, 0.1)
     assert 0 == _run(suite, _arguments(shop, "&workload=web")).returncode
     assert [] == _marked(shop)
 
