@@ -72,7 +72,6 @@ class Run(PolicyPlugin):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """List what will be disrupted; with --cp-dry-run what else will be done, and stop."""
-        pairs = [(item.policy, item.target) for item in session.items if _is_policy(item)]
         if hasattr(session.config, "workerinput"):
             return None
         pairs = [(item.policy, item.target) for item in session.items if _is_policy(item)]

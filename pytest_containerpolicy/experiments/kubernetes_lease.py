@@ -3,12 +3,12 @@
 All times in it are the API server's: clocks of the machines that run us may be ahead or behind.
 """
 
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timedelta
 
 from pytest_containerpolicy.errors import CannotLook
+from pytest_containerpolicy.experiments.background import repeated
 from pytest_containerpolicy.experiments.kubernetes_lab import (
     CONFLICT,
     Document,
@@ -20,7 +20,6 @@ from pytest_containerpolicy.model.workload import Workload
 # A lease of a run that died elsewhere, with its journal out of reach, must end by itself.
 _SECONDS = 1800
 _RENEWALS = 3
-_END_SECONDS = 5.0
 
 
 @contextmanager
@@ -82,25 +81,18 @@ def _remove_expired(lab: KubernetesLab, path: str, name: str, workload: Workload
     lab.delete(f"{path}/{name}", uid=lease["metadata"]["uid"])
 
 
-@contextmanager
-def _renewed(lab: KubernetesLab, path: str, lease: Document, workload: Workload) -> Iterator[None]:
+def _renewed(
+    lab: KubernetesLab, path: str, lease: Document, workload: Workload
+) -> AbstractContextManager[None]:
     """Renew a lease in the background as long as the block lasts."""
-    is_over = threading.Event()
 
-    def go_on() -> None:
-        while not is_over.wait(_SECONDS / _RENEWALS):
-            try:
-                _renew(lab, path, lease)
-            except CannotLook as gap:
-                lab.say(f"{workload.ref} may be taken by another run: {gap}")
+    def renew() -> None:
+        try:
+            _renew(lab, path, lease)
+        except CannotLook as gap:
+            lab.say(f"{workload.ref} may be taken by another run: {gap}")
 
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join(_END_SECONDS)
+    return repeated(renew, _SECONDS / _RENEWALS)
 
 
 def _renew(lab: KubernetesLab, path: str, lease: Document) -> None:

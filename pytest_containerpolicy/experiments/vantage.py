@@ -5,7 +5,6 @@ with traffic_to(workload, lab) as traffic:
     measurement = traffic.stop()
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments import docker_vantage, kubernetes_vantage
+from pytest_containerpolicy.experiments.background import repeated
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.measurement import Measurement
 from pytest_containerpolicy.experiments.reach import Found, Probe, ask
@@ -119,26 +119,17 @@ def traffic_from(
         yield traffic
 
 
-@contextmanager
-def _reported(traffic: Traffic, lab: Lab, what: str) -> Iterator[None]:
+def _reported(traffic: Traffic, lab: Lab, what: str) -> AbstractContextManager[None]:
     """Say now and then how far the traffic is, as long as the block lasts."""
-    is_over = threading.Event()
 
-    def go_on() -> None:
-        while not is_over.wait(_REPORT_SECONDS):
-            try:
-                sent, failed, elapsed = traffic.progress
-            except CannotLook:
-                continue  # whoever measures is told as well
-            lab.say(f"{what}: {sent:,} requests so far, {failed:,} failed, in {elapsed:.0f} s")
+    def report() -> None:
+        try:
+            sent, failed, elapsed = traffic.progress
+        except CannotLook:
+            return  # whoever measures is told as well
+        lab.say(f"{what}: {sent:,} requests so far, {failed:,} failed, in {elapsed:.0f} s")
 
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join(_REPORT_SECONDS)
+    return repeated(report, _REPORT_SECONDS)
 
 
 def _require_well(plan: Plan, viewpoint: Viewpoint) -> None:
