@@ -18,6 +18,7 @@ import msgspec
 from pytest_containerpolicy.targets.kubernetes_documents import Kind
 from pytest_containerpolicy.targets.kubernetes_scheduling import CLAIMS, NODES, PODS, VOLUMES
 from tests.live.conftest import Namespace
+from tests.live.workloads import workload_document
 from tests.testbed import kubernetes
 from tests.testbed.shell import wait_until
 
@@ -53,9 +54,7 @@ def workload(
     """A workload whose pods do nothing; `spec` is added to the pod's."""
     app = {"name": "app", "image": "testbed/pause:1", **(container or {})}
     pod = {"terminationGracePeriodSeconds": 0, "containers": [app], **spec}
-    template = {"metadata": {"labels": {"app": name}}, "spec": pod}
-    whole = {"replicas": replicas, "selector": selecting(name), "template": template}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": whole}
+    return workload_document(name, pod, kind=kind, replicas=replicas)
 
 
 def budget(name: str, app: str = "", **rule: Any) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError
-
 from pytest_containerpolicy.experiments.lab import RUN_LABEL
 from pytest_containerpolicy.experiments.swarm_watch import is_up
 from tests.live.compose_projects import project
 from tests.live.killed_runs import Place
-from tests.live.swarm_specimens import SECOND, create_service
+from tests.live.swarm_specimens import SECOND, create_service, overlay_network
+from tests.live.workloads import workload_document
 from tests.testbed import Cluster, Engine
 from tests.testbed.shell import wait_until
 
@@ -44,18 +43,12 @@ def deployment(claim: bool = False) -> dict[str, Any]:
     if claim:
         container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
         spec["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
-    template = {"metadata": {"labels": LABELS}, "spec": {**spec, "containers": [container]}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "web", "labels": LABELS},
-        "spec": {
-            "replicas": 1 if claim else 2,
-            "strategy": {"type": "Recreate"} if claim else {},
-            "selector": {"matchLabels": LABELS},
-            "template": template,
-        },
-    }
+    return workload_document(
+        "web",
+        {**spec, "containers": [container]},
+        replicas=1 if claim else 2,
+        strategy={"type": "Recreate"} if claim else {},
+    )
 
 
 @contextmanager
@@ -175,8 +168,7 @@ def swarm_place(manager: Engine, folder: Path, where: str = "") -> Iterator[Plac
     name = f"killed-{folder.name}"
     with ExitStack() as undo:
         api: Any = undo.enter_context(closing(manager.client())).api
-        network = api.create_network(name, driver="overlay")["Id"]
-        undo.callback(wait_until, "no network", lambda: _is_removed(api, network), 60)
+        network = undo.enter_context(overlay_network(api, name))
         identity = create_service(
             api, name, _service(name, network, where or f"node.hostname == {manager.name}")
         )
@@ -231,14 +223,6 @@ def _inside(api: Any, container: str) -> str:
 
 def _running(api: Any, service: str) -> int:
     return sum(map(is_up, api.tasks({"service": service})))
-
-
-def _is_removed(api: Any, network: str) -> bool:
-    try:
-        api.remove_network(network)
-    except APIError:
-        return False
-    return True
 
 
 def _left(api: Any, runs: set[str]) -> list[str]:

@@ -17,6 +17,7 @@ from pytest_containerpolicy.readings import take_inventory
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.conftest import Namespace
 from tests.live.kubernetes_access import account, kubeconfig_for
+from tests.live.workloads import workload_document
 from tests.testbed import Cluster
 from tests.testbed.nodes import nodes_engine
 
@@ -38,17 +39,7 @@ def deployment(name: str, image: str = "server", **container: Any) -> Document:
         **container,
     }
     spec = {"terminationGracePeriodSeconds": 1, "containers": [own]}
-    labels = {"app": name}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
+    return workload_document(name, spec, replicas=replicas)
 
 
 def probe(port: int) -> Document:

@@ -15,6 +15,7 @@ from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.readings import take_inventory
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.conftest import Namespace
+from tests.live.workloads import workload_document
 
 PROBER_IMAGE = "testbed/python:1"
 READY = {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}
@@ -27,8 +28,7 @@ def served(name: str, kind: str = "Deployment", **settings: Any) -> list[dict[st
     `env`, `lifecycle` and `readiness` are its container's, `affinity` and `grace` its pod's, the
     others its spec's.
     """
-    labels = {"app": name}
-    spec: dict[str, Any] = {"selector": {"matchLabels": labels}, **settings}
+    spec: dict[str, Any] = dict(settings)
     env = [{"name": key, "value": value} for key, value in spec.pop("env", {}).items()]
     container = {
         "name": "app",
@@ -42,16 +42,14 @@ def served(name: str, kind: str = "Deployment", **settings: Any) -> list[dict[st
     }
     pod: dict[str, Any] = {"affinity": spec.pop("affinity", None), "containers": [container]}
     pod["terminationGracePeriodSeconds"] = spec.pop("grace", 10)
-    spec["template"] = {"metadata": {"labels": labels}, "spec": pod}
     if kind != "DaemonSet":
         spec.setdefault("replicas", 2)
     if kind == "StatefulSet":
         spec["serviceName"] = name
-    meta = {"name": name}
-    service = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
+    service = {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}
     return [
-        {"apiVersion": "apps/v1", "kind": kind, "metadata": meta, "spec": spec},
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service},
+        workload_document(name, pod, kind=kind, **spec),
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
     ]
 
 

@@ -11,10 +11,13 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from docker.errors import APIError
+
 from pytest_containerpolicy.targets.inventory import Inventory
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.docker_specimens import RECORDED
 from tests.testbed import Engine, swarm
+from tests.testbed.shell import wait_until
 
 PREFIX = "specimen-"
 MIB = 2**20
@@ -138,8 +141,7 @@ def specimens(manager: Engine) -> Iterator[None]:
         _label(client, manager, ZONE)
         undo.callback(_label, client, manager, {})
         for name, options in NETWORKS.items():
-            network = client.create_network(name, driver="overlay", options=options)
-            undo.callback(client.remove_network, network["Id"])
+            undo.enter_context(overlay_network(client, name, options=options))
         undo.callback(client.remove_secret, client.create_secret(f"{PREFIX}key", b"hunter2"))
         undo.callback(client.remove_config, client.create_config(f"{PREFIX}conf", b"hunter2"))
         mounts = service({"ContainerSpec": mounted(client)})
@@ -155,6 +157,24 @@ def create_service(client: Any, name: str, spec: dict[str, Any]) -> str:
     response = client.post(url, json={"Name": name, "Labels": labels, **spec})
     assert response.status_code == 201, response.text
     return str(response.json()["ID"])
+
+
+@contextmanager
+def overlay_network(client: Any, name: str, **options: Any) -> Iterator[str]:
+    """An overlay network, its id; it is removed as soon as the services in it are gone."""
+    network = client.create_network(name, driver="overlay", **options)["Id"]
+
+    def is_removed() -> bool:
+        try:
+            client.remove_network(network)
+        except APIError:
+            return False
+        return True
+
+    try:
+        yield network
+    finally:
+        wait_until(f"network {name} to be unused", is_removed, 60)
 
 
 def _label(client: Any, manager: Engine, labels: dict[str, str]) -> None:

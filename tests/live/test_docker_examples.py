@@ -11,7 +11,6 @@ import io
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from pytest_containerpolicy.targets.yaml_files import load_documents
 from tests.live import docker_specimens, swarm_specimens
 from tests.nouns import workload_values
 from tests.testbed import Engine, Swarm
-from tests.testbed.shell import wait_until
 
 FOLDER = builtin_pack().folder
 PREFIX = "example-"
@@ -191,8 +189,7 @@ def services(manager: Engine, content: Mapping[str, Any]) -> Iterator[None]:
     with ExitStack() as undo:
         api: Any = undo.enter_context(closing(manager.client())).api
         for name in sorted(set(names.values()) - set(ENGINES_OWN)):
-            network = api.create_network(name, driver="overlay")["Id"]
-            undo.callback(wait_until, f"{name} is gone", partial(removed, api, network), 20)
+            undo.enter_context(swarm_specimens.overlay_network(api, name))
         images = {}
         for image in content.get("images", ()):
             images.update(import_image(api, image))
@@ -237,12 +234,3 @@ def import_image(api: Any, image: Mapping[str, Any]) -> dict[str, str]:
         api.import_image_from_data(empty.getvalue(), repository, version, changes)
         names[tag] = f"{PREFIX}{tag}"
     return names
-
-
-def removed(api: Any, network: str) -> bool:
-    """Remove a network, if the services on it are gone."""
-    try:
-        api.remove_network(network)
-    except Exception:  # still in use
-        return False
-    return True

@@ -15,6 +15,7 @@ from tests.live.conftest import Namespace
 from tests.live.experiment_verdicts import Verdict, verdict
 from tests.live.network_specimens import restricted
 from tests.live.swarm_specimens import create_service
+from tests.live.workloads import workload_document
 from tests.testbed import Engine, Swarm
 from tests.testbed.shell import wait_until
 
@@ -40,7 +41,6 @@ Ask = Callable[..., Verdict]
 
 
 def _deployment(name: str, image: str, share: bool = False, **container: Any) -> dict[str, Any]:
-    labels = {"app": name}
     first = {"name": "app", "image": image, "securityContext": SECURITY, **container}
     spec = {
         "terminationGracePeriodSeconds": 1,
@@ -48,15 +48,7 @@ def _deployment(name: str, image: str, share: bool = False, **container: Any) ->
         "containers": [first],
         "volumes": [{"name": "state", "emptyDir": {}}],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
+    return workload_document(name, spec)
 
 
 @pytest.fixture(scope="module")

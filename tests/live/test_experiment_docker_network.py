@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.errors import APIError
 
 from pytest_containerpolicy.experiments.swarm_watch import is_up
 from tests.live.experiment_verdicts import Verdict, verdict
-from tests.live.swarm_specimens import SECOND, create_service
+from tests.live.swarm_specimens import SECOND, create_service, overlay_network
 from tests.testbed import Engine, Swarm
 from tests.testbed.managers import SIZE
 from tests.testbed.shell import run, wait_until
@@ -214,8 +213,7 @@ def _services(swarm: Swarm, **networks: list[str]) -> Iterator[str]:
     with ExitStack() as undo:
         api: Any = undo.enter_context(closing(swarm.managers[0].client())).api
         for name in sorted({name for joined in networks.values() for name in joined}):
-            made = api.create_network(PREFIX + name, driver="overlay", attachable=False)
-            undo.callback(wait_until, "no network", partial(_is_removed, api, made["Id"]), 60)
+            undo.enter_context(overlay_network(api, PREFIX + name, attachable=False))
         for name, joined in networks.items():
             task = {
                 "ContainerSpec": {"Image": IMAGE, "StopGracePeriod": SECOND},
@@ -226,14 +224,6 @@ def _services(swarm: Swarm, **networks: list[str]) -> Iterator[str]:
             wait_until(name, partial(_run_everywhere, api, PREFIX + name), 60)
         scope = "&".join(f"workload={PREFIX}{name}" for name in networks)
         yield f"swarm+{swarm.managers[0].url}?{scope}"
-
-
-def _is_removed(api: Any, network: str) -> bool:
-    try:
-        api.remove_network(network)
-    except APIError:
-        return False
-    return True
 
 
 def _run_everywhere(api: Any, service: str) -> bool:

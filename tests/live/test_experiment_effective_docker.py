@@ -1,12 +1,9 @@
-"""What is in force in containers of an engine, a Compose project and a Swarm, read from inside."""
+"""What is in force in containers of an engine and of a Compose project, read from inside."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +12,13 @@ from pytest_containerpolicy.experiments.docker_lab import DockerLab
 from pytest_containerpolicy.experiments.lab import LabOptions, open_lab
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.compose_projects import Project, project
+from tests.live.effective_containers import (
+    CONFINED,
+    EXPERIMENTS,
+    LIMITS,
+    Host,
+    lift_memory_limit,
+)
 from tests.live.effective_pods import (
     BUSYBOX,
     DISTROLESS,
@@ -25,31 +29,9 @@ from tests.live.effective_pods import (
     SERVER,
 )
 from tests.live.experiment_verdicts import Verdict, verdict
-from tests.live.swarm_specimens import create_service
-from tests.testbed import Engine, Swarm
+from tests.testbed import Engine
 from tests.testbed.shell import wait_until
 
-MIB = 2**20
-LIMITS: dict[str, Any] = {
-    "mem_limit": 64 * MIB,
-    "memswap_limit": 64 * MIB,
-    "nano_cpus": 500_000_000,
-    "pids_limit": 50,
-}
-CONFINED: dict[str, Any] = {
-    "user": "1000",
-    "read_only": True,
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges"],
-}
-EXPERIMENTS = (
-    "limits_in_force",
-    "no_oom_kills",
-    "not_throttled",
-    "no_crash_loop",
-    "runs_as_declared",
-    "state_in_volumes",
-)
 COMPOSE = """
 services:
   web:
@@ -68,36 +50,6 @@ volumes: {{data: }}
 # As it is brought up, and as somebody edits it later.
 BEFORE = {"restart": '"on-failure:1"', "user": "1000", "memory": "64m"}
 AFTER = {"restart": '"on-failure:10"', "user": "2000", "memory": "32m"}
-
-
-class Host:
-    """An engine with containers of one module, which are removed at its end."""
-
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        """Nothing runs yet."""
-        self.engine = engine
-        self.folder = folder
-        self.prefix = f"effective-{uuid.uuid4().hex[:6]}"
-        self.client = engine.client()
-
-    def run(self, name: str, image: str = SERVER, *command: str, **options: Any) -> str:
-        """Start a container; its whole name."""
-        whole = f"{self.prefix}-{name}"
-        self.client.containers.run(image, list(command) or None, detach=True, name=whole, **options)
-        return whole
-
-    def ask(self, experiment: str, name: str, **params: Any) -> Verdict:
-        """Judge one container, and look at no other one's inside."""
-        uri = f"engine+{self.engine.url}?workload={name}"
-        return verdict(experiment, uri, name, self.folder, level="probe", **params)
-
-    def remove(self) -> None:
-        """Take everything away."""
-        for container in self.client.containers.list(all=True, filters={"name": self.prefix}):
-            container.remove(force=True, v=True)
-        for volume in self.client.volumes.list(filters={"name": self.prefix}):
-            volume.remove()
-        self.client.close()
 
 
 @pytest.fixture(scope="module")
@@ -145,22 +97,9 @@ def test_volume_of_the_user_that_root_became(host: Host) -> None:
 def test_limit_that_was_taken_away(host: Host) -> None:
     """Somebody writes to the cgroup: the engine still shows the limit, the kernel has none."""
     name = host.run("loose", **LIMITS)
-    _lift_memory_limit(host.client.api.inspect_container(name)["State"]["Pid"])
+    lift_memory_limit(host.client.api.inspect_container(name)["State"]["Pid"])
     found = host.ask("limits_in_force", name).found
     assert found.startswith(f"no memory limit in force in container {name}")
-
-
-def _lift_memory_limit(process: int) -> None:
-    """Take the memory limit away behind the engine's back, in either version of cgroups."""
-    for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        old = Path(f"/sys/fs/cgroup/memory{path}")
-        for name in ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes"):
-            if controllers == "memory" and (old / name).exists():
-                (old / name).write_text("-1")
-        new = Path(f"/sys/fs/cgroup{path}/memory.max")
-        if not controllers and new.exists():
-            new.write_text("max")
 
 
 def test_required_limit_that_nobody_declares(host: Host) -> None:
@@ -181,7 +120,7 @@ def test_killed_child(host: Host) -> None:
 
 def test_killed_and_started_again(host: Host) -> None:
     """An engine forgets at the next start why the last one ended; its events tell for a while."""
-    script = f"test -e /once && exec sleep 1000; touch /once; {HOG}"
+    script = f"test -e /once && exec sleep 1000; touch /once; exec {HOG}"
     name = host.run(
         "whole",
         BUSYBOX,
@@ -332,73 +271,3 @@ def test_compose_files_that_are_elsewhere(host: Host, shop: Project) -> None:
         shop.file.write_text(text)
     assert (1, "", "") == (told.judged, told.found, told.gaps)
     assert "its files are not here" in told.figures
-
-
-class Services:
-    """Services of one module on a Swarm, which are removed at its end."""
-
-    def __init__(self, swarm: Swarm, folder: Path) -> None:
-        """Nothing runs yet."""
-        self.leader = swarm.leader
-        self.folder = folder
-        self.others = [manager.name for manager in swarm.managers if manager != swarm.leader]
-        self.api: Any = swarm.leader.client().api
-        self.names: list[str] = []
-
-    def create(self, node: str) -> str:
-        """A service with one task on a node, once that runs; its name."""
-        name = f"effective-{uuid.uuid4().hex[:6]}"
-        self.names.append(name)
-        container = {"Image": SERVER, "User": "1000", "ReadOnly": True, "StopGracePeriod": 0}
-        limits = {"Limits": {"MemoryBytes": 64 * MIB, "NanoCPUs": 500_000_000, "Pids": 50}}
-        placement = {"Constraints": [f"node.hostname == {node}"]}
-        task = {"ContainerSpec": container, "Resources": limits, "Placement": placement}
-        create_service(self.api, name, {"TaskTemplate": task})
-        wait_until(f"a task of {name}", lambda: self.task(name), 60)
-        return name
-
-    def task(self, name: str) -> dict[str, Any]:
-        """The running task of a service, or nothing."""
-        tasks = self.api.tasks({"service": name})
-        return next((task for task in tasks if task["Status"]["State"] == "running"), {})
-
-    def ask(self, experiment: str, name: str, **params: Any) -> Verdict:
-        """Judge one service."""
-        uri = f"swarm+unix://{self.leader.socket}?workload={name}"
-        return verdict(experiment, uri, name, self.folder, level="probe", **params)
-
-    def remove(self) -> None:
-        """Take everything away."""
-        for name in self.names:
-            self.api.remove_service(name)
-        self.api.close()
-
-
-@pytest.fixture(scope="module")
-def services(testbed_swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """A Swarm to create services on."""
-    services = Services(testbed_swarm, tmp_path_factory.mktemp("effective"))
-    try:
-        yield services
-    finally:
-        services.remove()
-
-
-def test_service_on_the_daemons_own_node(services: Services) -> None:
-    """A task has what its service declares, until somebody takes it away from its cgroup."""
-    name = services.create(services.leader.name)
-    for experiment in EXPERIMENTS:
-        told = services.ask(experiment, name)
-        assert (experiment, 1, "", "") == (experiment, told.judged, told.found, told.gaps)
-    _lift_memory_limit(services.task(name)["Status"]["ContainerStatus"]["PID"])
-    found = services.ask("limits_in_force", name).found
-    assert f"no memory limit in force in task {name}.1" == found
-
-
-def test_service_on_another_node(services: Services) -> None:
-    """What runs on another node can't be looked into from here, and that is no pass."""
-    node = services.others[0]
-    name = services.create(node)
-    told = services.ask("limits_in_force", name)
-    assert (0, "") == (told.judged, told.found)
-    assert f"runs on node {node}, which this daemon can't look into" in told.gaps

@@ -19,6 +19,7 @@ from tests.live.conftest import Namespace
 from tests.live.kubernetes_access import account, kubeconfig_for
 from tests.live.relay import relay
 from tests.live.served import laboratory, workload
+from tests.live.workloads import workload_document
 from tests.testbed.shell import wait_until
 
 CONFTEST = """
@@ -94,12 +95,8 @@ def shop(namespace: Namespace) -> Iterator[Namespace]:
 
 
 def _deployment(name: str) -> dict[str, Any]:
-    labels = {"app": name}
     container = {"name": "app", "image": "testbed/pause:1"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
-    metadata = {"name": name, "labels": labels}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    return workload_document(name, {"containers": [container]}, replicas=0)
 
 
 def _arguments(namespace: Namespace, more: str = "", kubeconfig: Path | None = None) -> list[str]:

@@ -14,6 +14,7 @@ from tests.live.conftest import Namespace
 from tests.live.effective_pods import BUSYBOX
 from tests.live.experiment_verdicts import Verdict, verdict
 from tests.live.swarm_specimens import create_service
+from tests.live.workloads import workload_document
 from tests.testbed import Engine, Swarm
 from tests.testbed.shell import wait_until
 
@@ -35,17 +36,8 @@ def _deployment(name: str, grace: int, **environment: str) -> dict[str, Any]:
         "ports": [{"containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1},
     }
-    labels = {"app": name}
     spec = {"terminationGracePeriodSeconds": grace, "containers": [container]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
+    return workload_document(name, spec)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from tests.live.conftest import Namespace
 from tests.live.limited_access import DELETE, EXEC, LEASES, limited, unlimited
 from tests.live.shared_folder import shared_by_nodes
 from tests.live.survivals import Verdict, survival
+from tests.live.workloads import workload_document
 from tests.testbed import Cluster
 from tests.testbed.shell import wait_until
 
@@ -34,7 +35,6 @@ def _workload(
     name: str, *, kind: str = "Deployment", volumes: Any = (), container: Any = None, **spec: Any
 ) -> dict[str, Any]:
     """A workload of one pod; each volume is (mount, source)."""
-    labels = {"app": name}
     app = {
         "name": "app",
         "image": "testbed/server:1",
@@ -47,9 +47,7 @@ def _workload(
         "volumes": [{"name": f"v{n}", **source} for n, (_, source) in enumerate(volumes)],
         "terminationGracePeriodSeconds": 1,
     }
-    template = {"metadata": {"labels": labels}, "spec": pod}
-    whole = {"selector": {"matchLabels": labels}, "template": template, "replicas": 1, **spec}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": whole}
+    return workload_document(name, pod, kind=kind, **{"replicas": 1, **spec})
 
 
 def _claim(name: str) -> dict[str, Any]:

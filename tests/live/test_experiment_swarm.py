@@ -31,7 +31,7 @@ from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.killed_places import swarm_place
 from tests.live.killed_runs import killed_everywhere
 from tests.live.restarts import Daemon
-from tests.live.swarm_specimens import SECOND, create_service
+from tests.live.swarm_specimens import SECOND, create_service, overlay_network
 from tests.testbed import Swarm
 from tests.testbed.managers import SITE, managers_of, swarm_up
 from tests.testbed.shell import wait_until
@@ -118,8 +118,7 @@ def shop(testbed_swarm: Swarm) -> Iterator[Shop]:
     """The services in a network of their own, up."""
     with ExitStack() as undo:
         api: Any = undo.enter_context(closing(testbed_swarm.managers[0].client())).api
-        network = api.create_network(f"{PREFIX}net", driver="overlay")["Id"]
-        undo.callback(_remove_network, api, network)
+        network = undo.enter_context(overlay_network(api, f"{PREFIX}net"))
         for service, document in SERVICES.items():
             spec = copied(document)
             spec["TaskTemplate"]["Networks"] = [{"Target": network}]
@@ -132,17 +131,6 @@ def shop(testbed_swarm: Swarm) -> Iterator[Shop]:
 def _remove(api: Any, service: str) -> None:
     if any(found["ID"] == service for found in api.services()):
         api.remove_service(service)
-
-
-def _remove_network(api: Any, network: str) -> None:
-    def is_unused() -> bool:
-        try:
-            api.remove_network(network)
-        except Exception:
-            return False
-        return True
-
-    wait_until("the network is unused", is_unused, 60)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.model import Model
 from tests.live.conftest import Namespace
 from tests.live.kubernetes_access import read
+from tests.live.workloads import workload_document
 from tests.testbed.shell import wait_until
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -112,14 +113,12 @@ def _pod(labels: dict[str, str], **spec: Any) -> dict[str, Any]:
 
 
 def _workload(kind: str, name: str, replicas: int = 2, **pod: Any) -> dict[str, Any]:
-    labels = {"app": name}
-    template = _pod(labels, **pod)
-    metadata = {"name": name, "labels": labels}
+    template = _pod({"app": name}, **pod)
+    metadata = {"name": name}
     if kind == "Pod":
         return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": template["spec"]}
     scale = {} if kind == "DaemonSet" else {"replicas": replicas}
-    spec = {"selector": {"matchLabels": labels}, "template": template, **scale}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
+    return workload_document(name, template["spec"], kind=kind, **scale)
 
 
 def _budget(
