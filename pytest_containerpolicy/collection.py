@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import ContainerPolicyError, Unreachable
 from pytest_containerpolicy.laboratories import Laboratories, is_allowed
+from pytest_containerpolicy.model.model import Model
+from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.readings import Readings
@@ -136,6 +138,8 @@ class PolicyItem(pytest.Item):
         laboratories = self.plugin.laboratories
         lab = laboratories.of(self.target) if needed != "observe" else None
         covers = laboratories.covers(self.policy, self.target)
+        if covers and (absent := self._absent(model)):
+            return self._not_evaluated(absent)
         return evaluate(
             self.policy,
             model,
@@ -144,6 +148,11 @@ class PolicyItem(pytest.Item):
             lab=lab,
             assuming=self.plugin.may_assume(self.policy, self.target),
         )
+
+    def _absent(self, model: Model) -> str:
+        """What the URI names and nobody deployed: misspelt, it must not read as a pass."""
+        workloads = {(one.kind, one.name) for one in model.all(Workload)}
+        return self.plugin.readings.targets[self.target].absent(workloads)
 
     def _not_evaluated(self, gap: str) -> Result:
         return Result(

@@ -84,7 +84,8 @@ def bring_back(
             _create(lab, holder)
         compose.up(service, len(wanted), "--force-recreate", seconds=seconds)
     elif len(found) != len(wanted) or not all(map(_runs, found)):
-        compose.up(service, len(wanted), seconds=seconds)
+        # What holds the volumes may be a container of ours that was never meant to start.
+        compose.up(service, len(wanted), "--force-recreate", seconds=seconds)
     what = f"service {service} of project {compose.project.name} to be as it was"
     lab.wait_for(lambda: _is_back(containers_with(lab, labels), wanted), seconds, what)
 

@@ -68,7 +68,8 @@ class SlowPath(Struct, frozen=True):
 class HeldRequest:
     """One request that is open when the block starts; `outcome` waits for its end.
 
-    `send` sends it and returns what went wrong, or nothing.
+    `send` sends it and returns what went wrong, or nothing. `ended` is when that was, by the
+    monotonic clock.
     """
 
     def __init__(self, send: Send, grace: float) -> None:
@@ -85,6 +86,7 @@ class HeldRequest:
             )
         self._send = send
         self._problem: str | CannotLook | None = None
+        self.ended: float | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -111,6 +113,7 @@ class HeldRequest:
             self._problem = self._send()
         except CannotLook as gap:
             self._problem = gap
+        self.ended = time.monotonic()
 
 
 def through_api_server(lab: KubernetesLab, pod: Document, slow: SlowPath) -> Send:

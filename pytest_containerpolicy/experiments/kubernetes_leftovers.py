@@ -61,7 +61,8 @@ def trace(workload: Workload, pod: Document, places: Sequence[Place]) -> dict[st
     metadata = pod["metadata"]
     found = Trace(
         namespace=workload.namespace,
-        labels=dict(workload.labels),
+        # Of another revision its pods may have other labels, some of them.
+        labels=dict(workload.labels.items() & metadata["labels"].items()),
         stable_name=metadata["name"] if workload.kind == "StatefulSet" else "",
         uid=metadata["uid"],
         node=pod["spec"]["nodeName"],

@@ -28,6 +28,7 @@ from pytest_containerpolicy.experiments.kubernetes_reasons import pod_reasons, w
 from pytest_containerpolicy.experiments.kubernetes_revisions import progress_of, require_unchanged
 from pytest_containerpolicy.experiments.lab import TookTooLong
 from pytest_containerpolicy.experiments.markers import Marker, new_marker
+from pytest_containerpolicy.experiments.survival_disks import astray, located, require_anchored
 from pytest_containerpolicy.experiments.survival_markers import look, plant, require_hands, undone
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation
@@ -42,6 +43,7 @@ class Deletion(Struct, frozen=True):
     pod: Document
     known: Collection[str]
     deadline: float
+    move: bool
 
     @property
     def name(self) -> str:
@@ -69,27 +71,33 @@ def recreate_pods(
     *,
     pods: int,
     move: bool,
+    leave_behind: bool,
     deadline: float,
 ) -> Iterator[Recreation]:
     """Delete pods one after the other, and look at what is left in those that replace them.
 
     Of a StatefulSet, whose pods have claims of their own, `pods` at most; one of others. With
-    `move` the old node is closed to new pods until the scheduler has chosen another.
+    `move` the old node is closed to new pods until the scheduler has chosen another. Only with
+    `leave_behind` a pod is deleted that may start away from the disk that its data is on.
     """
     made = _steady(lab, workload)
     found = sorted(lab.pods(workload), key=_ordinal)
     chosen = found[: pods if workload.kind == "StatefulSet" else 1]
     if workload.kind == "StatefulSet" and len(chosen) < len(found):
         lab.record(f"{workload.ref}: {len(chosen)} of {len(found)} pods and their claims (pods)")
-    for pod in chosen:
+    disks = [_located(workload, pod, places) for pod in chosen]
+    if not leave_behind:
+        for own, _ in disks:
+            require_anchored(workload, own)
+    for pod, (own, gap) in zip(chosen, disks, strict=True):
         known = frozenset(one["metadata"]["uid"] for one in lab.pods(workload))
-        deletion = Deletion(workload, made, pod, known, deadline)
+        deletion = Deletion(workload, made, pod, known, deadline, move)
         marker = new_marker(lab.run)
-        require_hands(files_of(lab, pod).hand, places, marker)
+        require_hands(files_of(lab, pod).hand, own, marker)
         left = f"marker files {marker.name} of {workload.ref} are left"
-        where = trace(workload, pod, places)
+        where = trace(workload, pod, own)
         change = lab.undoing(remove_markers, left, name=marker.name, where=where)
-        done = undone(change, partial(_recreate, lab, deletion, places, marker, move))
+        done = undone(change, partial(_recreate, lab, deletion, own, marker, gap))
         yield from done
         require_unchanged(lab, workload, made)
         if any(one.ready_after is None for one in done):
@@ -112,6 +120,16 @@ def _steady(lab: KubernetesLab, workload: Workload) -> Document:
     return document
 
 
+def _located(
+    workload: Workload, pod: Document, places: Sequence[Place]
+) -> tuple[Sequence[Place], str]:
+    """The places with the disks behind a pod's claims, or why these are not known."""
+    try:
+        return [located(workload, pod, place) for place in places], ""
+    except CannotLook as gap:
+        return places, f"what is behind its claims is not known ({gap})"
+
+
 def _ordinal(pod: Document) -> tuple[int, str]:
     name: str = pod["metadata"]["name"]
     last = name.rpartition("-")[2]
@@ -119,14 +137,14 @@ def _ordinal(pod: Document) -> tuple[int, str]:
 
 
 def _recreate(
-    lab: KubernetesLab, deletion: Deletion, places: Sequence[Place], marker: Marker, move: bool
+    lab: KubernetesLab, deletion: Deletion, places: Sequence[Place], marker: Marker, gap: str
 ) -> Iterator[Recreation]:
     written = plant(files_of(lab, deletion.pod).hand, places, marker)
     _require_untouched(lab, deletion)
     lab.say(f"deleting pod {deletion.name} of {deletion.workload.ref}")
     began = time.monotonic()
-    on_disk = _on_disk(deletion.workload, written)
-    notes = _delete(lab, deletion, move, must=bool(on_disk))
+    on_disk = astray(deletion.workload, written)
+    notes = _delete(lab, deletion, must=bool(on_disk))
     try:
         fresh = lab.wait_for(lambda: _ready(lab, deletion), deletion.deadline, "the next pod")
         ready_after, trouble = time.monotonic() - began, ""
@@ -144,25 +162,16 @@ def _recreate(
     planted = written, marker
     if fresh:
         recreation = _with_findings(lab, deletion, recreation, fresh, planted)
-    yield _with_doubt(recreation, on_disk[0]) if on_disk else recreation
+    doubtful = str(on_disk[0]) if on_disk else gap
+    yield _with_doubt(recreation, doubtful) if doubtful else recreation
 
 
-def _on_disk(workload: Workload, places: Sequence[Place]) -> list[Place]:
-    """What is on one node's disk, though the next pod may come to another node.
-
-    It says nothing that it is still there if luck puts the next pod on the same node.
-    """
-    on_disk = [place for place in places if place.is_probed and place.host_path]
-    stays = bool(on_disk) and (workload.one_per_node or workload.keeps_to_one_node)
-    return [] if stays else on_disk
-
-
-def _with_doubt(recreation: Recreation, on_disk: Place) -> Recreation:
+def _with_doubt(recreation: Recreation, doubtful: str) -> Recreation:
     """What is on a node's disk has outlived nothing as long as the next pod came back to it."""
     if recreation.moved or not recreation.node_after:
         return recreation
     doubt = (
-        f"{on_disk}: the next pod of {recreation.unit} came to {recreation.node_before} again, so"
+        f"{doubtful}: the next pod of {recreation.unit} came to {recreation.node_before} again, so"
         " nothing shows whether it is there on any other node"
     )
     return replace(recreation, doubt="; ".join((doubt, *recreation.notes)))
@@ -202,15 +211,15 @@ def _require_untouched(lab: KubernetesLab, deletion: Deletion) -> None:
         raise CannotLook(f"pod {deletion.name} was deleted by somebody else meanwhile")
 
 
-def _delete(lab: KubernetesLab, deletion: Deletion, move: bool, *, must: bool) -> list[str]:
+def _delete(lab: KubernetesLab, deletion: Deletion, *, must: bool) -> list[str]:
     """Delete the pod with its own grace period; returns what there is to say about its move.
 
     Raises `Refused` if it must be moved, and the node can't be closed.
     """
     path, uid = pod_path(deletion.pod), deletion.pod["metadata"]["uid"]
-    if not move or deletion.workload.one_per_node:
+    if not deletion.move or deletion.workload.one_per_node:
         lab.delete(path, uid=uid)
-        return ["one pod on every node: it can't move"] if move else []
+        return ["one pod on every node: it can't move"] if deletion.move else []
     with ExitStack() as closed:
         try:
             closed.enter_context(cordoned(lab, deletion.node))

@@ -7,12 +7,14 @@ class Stop(Struct, frozen=True, kw_only=True):
     """How one old copy stopped: seconds from being told to, exit codes by container.
 
     `codes` lacks what was not seen. `killed`: it did not end by itself within its grace period.
+    `told` is when that was seen to begin, by the monotonic clock, where several stop in turn.
     """
 
     name: str
     seconds: float
     codes: dict[str, int]
     killed: bool = False
+    told: float | None = None
 
     def __str__(self) -> str:
         codes = "/".join(str(code) for code in self.codes.values()) or "not seen"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
+from msgspec import Struct
+
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.compose_survival import recreate_service
@@ -11,6 +13,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.kubernetes_survival import recreate_pods
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.experiments.survival_disks import require_anchored
 from pytest_containerpolicy.experiments.survival_places import Place, place_at, places_of
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation, Survival
 from pytest_containerpolicy.experiments.swarm_survival import recreate_task
@@ -42,15 +45,25 @@ def data_survives(
     images: dict[str, str] | None = None,
     pods: int = 1,
     move: bool = False,
+    leave_behind: bool = False,
     deadline: float = DEADLINE,
 ) -> Iterator[Violation]:
     """What is written to volumes, and to the data directories of well-known images, is kept.
 
     `images`: more images, each with its data directory. `pods`: how many pods of a StatefulSet.
-    `move`: pods are started on another node, if there is one for them. `deadline`: seconds
-    until the next container is ready, beyond the grace period of the last one.
+    `move`: pods are started on another node, if there is one for them. `leave_behind`: so are those
+    whose data would then stay behind on a node's disk. `deadline`: seconds until the next
+    container is ready, beyond the grace period of the last one.
     """
-    found = measure_survival(workload, lab, images=images, pods=pods, move=move, deadline=deadline)
+    found = measure_survival(
+        workload,
+        lab,
+        images=images,
+        pods=pods,
+        move=move,
+        leave_behind=leave_behind,
+        deadline=deadline,
+    )
     yield from chain.from_iterable(
         _violations(workload, one, deadline) for one in found.recreations
     )
@@ -64,6 +77,7 @@ def measure_survival(
     images: Mapping[str, str] | None = None,
     pods: int = 1,
     move: bool = False,
+    leave_behind: bool = False,
     deadline: float = DEADLINE,
 ) -> Survival:
     """Write markers, replace containers, read the markers back, and remove them.
@@ -77,9 +91,9 @@ def measure_survival(
         raise CannotLook(
             _gap(workload) or f"{workload.ref} writes to nothing that is meant to be kept"
         )
+    replacing = _Replacing(pods, move, leave_behind, deadline + max(0.0, workload.grace_period))
     with lab.claim(workload):
-        patience = deadline + max(0.0, workload.grace_period)
-        recreations = tuple(_recreate(workload, lab, places, pods, move, patience))
+        recreations = tuple(_recreate(workload, lab, places, replacing))
     survival = Survival(subject=str(workload.ref), recreations=recreations)
     lab.record(survival)
     survival.require_proof()
@@ -91,24 +105,38 @@ def _gap(workload: Workload) -> str:
     return next((c.image_gap for c in workload.running_containers if c.image_gap), "")
 
 
+class _Replacing(Struct, frozen=True):
+    """How containers are replaced: see `data_survives`."""
+
+    pods: int
+    move: bool
+    leave_behind: bool
+    deadline: float
+
+
 def _recreate(
-    workload: Workload,
-    lab: Lab,
-    places: tuple[Place, ...],
-    pods: int,
-    move: bool,
-    deadline: float,
+    workload: Workload, lab: Lab, places: tuple[Place, ...], how: _Replacing
 ) -> Iterator[Recreation]:
     if isinstance(lab, KubernetesLab):
-        return recreate_pods(lab, workload, places, pods=pods, move=move, deadline=deadline)
+        return recreate_pods(
+            lab,
+            workload,
+            places,
+            pods=how.pods,
+            move=how.move,
+            leave_behind=how.leave_behind,
+            deadline=how.deadline,
+        )
     if not isinstance(lab, DockerLab) or lab.platform == "docker":
         raise CannotLook(
             f"{workload.ref}: nothing says how a plain container is created anew: deploy it with"
             " Compose, Swarm or Kubernetes"
         )
     if lab.platform == "compose":
-        return recreate_service(lab, workload, places, deadline=deadline)
-    return recreate_task(lab, workload, places, move=move, deadline=deadline)
+        return recreate_service(lab, workload, places, deadline=how.deadline)
+    if not how.leave_behind:
+        require_anchored(workload, places)
+    return recreate_task(lab, workload, places, move=how.move, deadline=how.deadline)
 
 
 def _violations(workload: Workload, done: Recreation, deadline: float) -> Iterator[Violation]:

@@ -49,6 +49,11 @@ class Place(Struct, frozen=True, kw_only=True):
         return self.expected and not self.is_file
 
     @property
+    def on_one_disk(self) -> bool:
+        """Whether the same place is another one on every node."""
+        return bool(self.host_path) or self.volume.lifetime == "node"
+
+    @property
     def on(self) -> str:
         """What holds it: `emptyDir cache`, `an anonymous volume`, the container's file system."""
         if not self.volume.kind:

@@ -19,7 +19,7 @@ from pytest_containerpolicy.experiments.held_request import (
 from pytest_containerpolicy.experiments.replacement import Replacement, Stop
 from pytest_containerpolicy.experiments.stops import KILLED, GracefulStop, signal_name
 from pytest_containerpolicy.experiments.swarm_rollout import restart
-from pytest_containerpolicy.experiments.swarm_watch import tasks_of
+from pytest_containerpolicy.experiments.swarm_watch import is_up, task_name, tasks_of
 from pytest_containerpolicy.model.workload import Workload
 
 
@@ -30,15 +30,29 @@ def stop_task(lab: DockerLab, workload: Workload, slow: SlowPath | None) -> Grac
     """
     grace = workload.grace_period
     with ExitStack() as open_requests:
-        held = None
+        held, asked = None, ""
         if slow:
-            send = open_requests.enter_context(_asking(lab, workload, slow))
+            asked, send = open_requests.enter_context(_asking(lab, workload, slow))
             held = open_requests.enter_context(HeldRequest(send, grace))
         lab.say(f"stopping the tasks of {workload.ref}, each with {grace:g} s to end")
         replacement = restart(lab, workload, lambda _: None, 0)
         request = held.outcome() if held else None
     stop = _worst(workload, replacement)
+    if held and not request:
+        _require_held(workload, held, asked, replacement)
     return GracefulStop(str(workload.ref), grace, stop, request, replacement.seconds)
+
+
+def _require_held(
+    workload: Workload, held: HeldRequest, asked: str, replacement: Replacement
+) -> None:
+    """Raise `CannotLook` unless the request was open when its own task was told to stop."""
+    told = next((stop.told for stop in replacement.stops if stop.name == asked), None)
+    if told is None or held.ended is None or held.ended < told:
+        raise CannotLook(
+            f"{workload.ref}: slow_path was answered before the update got to task {asked}, which"
+            " it was sent to: try again, or ask for something that takes longer"
+        )
 
 
 def _worst(workload: Workload, replacement: Replacement) -> Stop:
@@ -57,15 +71,16 @@ def _worst(workload: Workload, replacement: Replacement) -> Stop:
 
 
 @contextmanager
-def _asking(lab: DockerLab, workload: Workload, slow: SlowPath) -> Iterator[Send]:
-    """How to ask one task itself: from a prober in an overlay network that lets containers in."""
-    running = (t for t in tasks_of(lab, workload.name) if t["Status"]["State"] == "running")
-    for attachment in next(running, {}).get("NetworksAttachments") or ():
+def _asking(lab: DockerLab, workload: Workload, slow: SlowPath) -> Iterator[tuple[str, Send]]:
+    """A task's name, and how to ask it: from a prober in an overlay network that lets others in."""
+    task = next(filter(is_up, tasks_of(lab, workload.name)), {})
+    for attachment in task.get("NetworksAttachments") or ():
         specification = attachment["Network"]["Spec"]
         if specification.get("Attachable") and attachment.get("Addresses"):
             address = attachment["Addresses"][0].partition("/")[0]
             with lab.prober(specification["Name"]) as prober:
-                yield from_prober(lab, prober, slow.url(address))
+                send = from_prober(lab, prober, slow.url(address))
+                yield task_name(workload.name, task), send
             return
     raise CannotLook(
         f"{workload.ref} has no attachable network from which one of its tasks can be asked:"

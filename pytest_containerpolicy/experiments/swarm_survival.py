@@ -30,6 +30,7 @@ from pytest_containerpolicy.experiments.swarm_watch import (
     copied,
     require_settled,
     service_of,
+    task_name,
     tasks_of,
     update,
     update_state,
@@ -51,7 +52,7 @@ class Replaced(Struct, frozen=True):
 
     @property
     def unit(self) -> str:
-        return f"task {self.workload.name}.{self.task.get('Slot') or self.task['NodeID'][:12]}"
+        return f"task {task_name(self.workload.name, self.task)}"
 
     def successor(self, lab: DockerLab) -> Document | None:
         """The newest task in its place."""

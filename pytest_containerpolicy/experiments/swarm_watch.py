@@ -34,7 +34,7 @@ class Life(Struct):
         seconds = self.gone - self.told
         codes = {} if self.code is None else {self.name: self.code}
         killed = self.code == KILLED and seconds >= grace > 0
-        return Stop(name=self.name, seconds=seconds, codes=codes, killed=killed)
+        return Stop(name=self.name, seconds=seconds, codes=codes, killed=killed, told=self.told)
 
 
 class TaskWatch:
@@ -84,8 +84,7 @@ class TaskWatch:
         return sum(self.lives[key].gone is None for key in tasks)
 
     def _see(self, task: Document, now: float) -> None:
-        name = f"{self._service}.{task.get('Slot') or task.get('NodeID', '')[:12]}"
-        life = self.lives.setdefault(task["ID"], Life(task["ID"], name))
+        life = self.lives.setdefault(task["ID"], Life(task["ID"], task_name(self._service, task)))
         status = task["Status"]
         if task["DesiredState"] in ("shutdown", "remove") and life.told is None:
             life.told = now
@@ -93,6 +92,11 @@ class TaskWatch:
             life.gone = now
             life.code = (status.get("ContainerStatus") or {}).get("ExitCode")
         life.error = status.get("Err") or life.error
+
+
+def task_name(service: str, task: Document) -> str:
+    """What a task is called: by its slot, or by its node where every node has one."""
+    return f"{service}.{task.get('Slot') or task.get('NodeID', '')[:12]}"
 
 
 def is_up(task: Document) -> bool:

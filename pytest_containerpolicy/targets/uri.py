@@ -118,6 +118,13 @@ class Target(ABC):
         names = {name.lower(), f"{kind}/{name}".lower()}
         return not self.workloads or not names.isdisjoint(self.workloads)
 
+    def absent(self, workloads: Collection[tuple[str, str]]) -> str:
+        """What the URI names, and is not among these workloads (kind, name); empty if all are."""
+        known = {text.lower() for kind, name in workloads for text in (name, f"{kind}/{name}")}
+        absent = next((name for name in self.workloads if name not in known), "")
+        near = suggestion(absent, known)
+        return f"{self.uri} names workload {absent!r}, which is not there{near}" if absent else ""
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
 

@@ -191,7 +191,7 @@ def test_without_a_shell(shop: Namespace, tmp_path: Path) -> None:
 
 def test_hosts_directory_stays_behind(shop: Namespace, tmp_path: Path) -> None:
     """On another node the same path is empty; both nodes take pods again, and are left clean."""
-    verdict = _measure(shop, "disk", tmp_path, move=True)
+    verdict = _measure(shop, "disk", tmp_path, move=True, leave_behind=True)
     assert 1 == len(verdict.found)
     assert "stayed behind in /srv/s on node" in verdict.found[0]
     nodes = json.loads(shop.cluster.kubectl("get", "nodes", "-o", "json"))["items"]
@@ -201,6 +201,15 @@ def test_hosts_directory_stays_behind(shop: Namespace, tmp_path: Path) -> None:
     assert "" == _left(shop, "disk", "/disk")
 
 
+def test_nothing_is_left_behind_unasked(shop: Namespace, tmp_path: Path) -> None:
+    """What may start away from its data is not touched, as nobody would bring it back."""
+    before = _pods(shop, "disk")[0]["metadata"]["uid"]
+    verdict = _measure(shop, "disk", tmp_path, move=True)
+    assert (0, []) == (verdict.judged, verdict.found)
+    assert [True] == ["nothing keeps it from starting on another node" in g for g in verdict.gaps]
+    assert before == _pods(shop, "disk")[0]["metadata"]["uid"]
+
+
 def test_hosts_directory_that_was_not_left(namespace: Namespace, tmp_path: Path) -> None:
     """A pod that came back to its node proves nothing for what is on that node's disk."""
     path = {"path": "/srv/again", "type": "DirectoryOrCreate"}
@@ -208,7 +217,7 @@ def test_hosts_directory_that_was_not_left(namespace: Namespace, tmp_path: Path)
     document["spec"]["template"]["spec"]["affinity"] = _preferring("node2")
     namespace.apply(document)
     _wait(namespace)
-    verdict = _measure(namespace, "again", tmp_path)
+    verdict = _measure(namespace, "again", tmp_path, leave_behind=True)
     assert (0, [], ["kept"]) == (verdict.judged, verdict.found, verdict.fate("/disk"))
     (gap,) = verdict.gaps
     assert "/disk on hostPath v0: the next pod of pod again-" in gap
@@ -224,7 +233,7 @@ def test_claim_that_moves(namespace: Namespace, tmp_path: Path) -> None:
     try:
         with shared_by_nodes(shared, place):
             _wait(namespace)
-            verdict = _measure(namespace, "mover", tmp_path, move=True)
+            verdict = _measure(namespace, "mover", tmp_path, move=True, leave_behind=True)
             assert ([], [], ["kept"]) == (verdict.found, verdict.gaps, verdict.fate("/orders"))
             assert ", moved from node" in verdict.figures
             assert [] == list(shared.iterdir())
@@ -249,6 +258,31 @@ def _shared(name: str, place: str) -> list[dict[str, Any]]:
     }
     volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
     return [volume | {"spec": spec}, claim]
+
+
+def test_stateful_set_on_a_hosts_directory(namespace: Namespace, tmp_path: Path) -> None:
+    """A hostPath volume behind a template's claim is one node's disk, too, and is found out."""
+    name, place = namespace.name, f"/srv/{namespace.name}"
+    volume, _ = _shared(name, place)
+    volume["spec"] |= {
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": place, "type": "DirectoryOrCreate"},
+        "claimRef": {"namespace": name, "name": "data-set-0"},
+    }
+    document = _stateful_set("set")
+    document["spec"]["replicas"] = 1
+    document["spec"]["volumeClaimTemplates"][0]["spec"] = CLAIM | {"storageClassName": ""}
+    namespace.apply(volume, document)
+    try:
+        _wait(namespace)
+        untouched = _measure(namespace, "set", tmp_path, move=True)
+        verdict = _measure(namespace, "set", tmp_path, move=True, leave_behind=True)
+        namespace.kubectl("delete", "statefulset", "set", "--cascade=foreground")
+    finally:
+        namespace.cluster.kubectl("delete", "pv", name, "--wait=false")
+    assert [True] == ["nothing keeps it from" in gap for gap in untouched.gaps]
+    assert (["lost"], ["lost"]) == (verdict.fate("/data"), verdict.fate("/deep"))
+    assert f"stayed behind in {place} on node" in verdict.found[0]
 
 
 def _preferring(node: str) -> dict[str, Any]:

@@ -267,14 +267,16 @@ def test_task_on_its_node(testbed_swarm: Swarm, tmp_path: Path) -> None:
 
 
 def test_task_that_moves(testbed_swarm: Swarm, tmp_path: Path) -> None:
-    """A local volume stays behind; both nodes take tasks again, and no marker is left."""
+    """A local volume stays behind, if that is asked for; both nodes take tasks again, unmarked."""
     name = f"survival-{time.time_ns() % 10**8}"
     mount = {"Type": "volume", "Source": name, "Target": "/data"}
     with _service(testbed_swarm, name, [], mount) as node:
         manager = next(one for one in testbed_swarm.managers if _host(one) == node())
-        verdict = _of_swarm(manager, name, tmp_path, move=True)
+        untouched = _of_swarm(manager, name, tmp_path, move=True)
+        asked: dict[str, Any] = {"move": True, "leave_behind": True}
+        verdict = _of_swarm(manager, name, tmp_path, **asked)
         away = next(one for one in testbed_swarm.managers if one is not manager)
-        gone = _of_swarm(away if node() != _host(away) else manager, name, tmp_path)
+        gone = _of_swarm(away if node() != _host(away) else manager, name, tmp_path, **asked)
         with closing(manager.client()) as client:
             assert {"active"} == {one.attrs["Spec"]["Availability"] for one in client.nodes.list()}
             volume = {name: {"bind": "/left", "mode": "rw"}}
@@ -286,6 +288,8 @@ def test_task_that_moves(testbed_swarm: Swarm, tmp_path: Path) -> None:
         f"/data on volume {name} stayed behind in volume {name} on node" in text
         for text in verdict.found
     ]
+    assert ([], 0) == (untouched.found, untouched.judged)
+    assert [True] == ["nothing keeps it from starting on another" in gap for gap in untouched.gaps]
     assert ([], 0) == (gone.found, gone.judged)
     assert [True] == ["has no task on the manager that is asked" in gap for gap in gone.gaps]
 

@@ -42,7 +42,9 @@ POLICIES: dict[Question, dict[str, Params]] = {
     "ports": {"networking/ports-reachable": {"beyond_host": False}},
     "isolation": {"networking/networks-isolated": {}},
     "drain": {"upgrades/nodes-can-be-drained": {}},
-    "data": {"storage/data-survives": {**IMAGES, "move": True, "deadline": 60}},
+    "data": {
+        "storage/data-survives": {**IMAGES, "move": True, "leave_behind": True, "deadline": 60}
+    },
     "graceful-stop": {"upgrades/stops-in-time": {}},
     "start-order": {"upgrades/start-order-holds": {}},
     "rollout": {"upgrades/rollout-without-downtime": _TRAFFIC},

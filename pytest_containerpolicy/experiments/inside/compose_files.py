@@ -5,7 +5,8 @@ part ways when somebody edits a file and does not run `docker compose up`.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,10 +18,14 @@ from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.compose_files import read_project
+from pytest_containerpolicy.targets.compose_loader import read_env_files
 from pytest_containerpolicy.targets.inventory import Header, Inventory
 
 _LABEL = "com.docker.compose."
 # What is compared with what runs; the rest of a service may depend on the shell that ran Compose.
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
+# What a variable may have been when Compose was run: one of them fits wherever it stands.
+_GUESSES = ("7", "7s", "always", "true", "false", "/guess")
 _COMPARED = ("memory_limit", "swap_limit", "cpu_limit", "pids_limit", "user", "read_only_root")
 
 
@@ -43,6 +48,13 @@ class _Project(Struct, frozen=True):
             labels.get(f"{project}.environment_file", ""),
         )
 
+    @property
+    def env_files(self) -> tuple[str, ...]:
+        """The files of variables that it was brought up with."""
+        default = Path(self.folder) / ".env"
+        named = tuple(filter(None, self.variables.split(",")))
+        return named or ((str(default),) if default.is_file() else ())
+
 
 def declared_in_files(copy: Copy, lab: Lab) -> Container | None:
     """A copy's container as the project's files declare it now.
@@ -52,30 +64,54 @@ def declared_in_files(copy: Copy, lab: Lab) -> Container | None:
     """
     labels = copy.document["Config"].get("Labels") or {}
     project, service = _Project.of(labels), labels.get(f"{_LABEL}service", "")
-    readings = lab.once(project, lambda: _read_twice(project, lab))
+    readings = lab.once(project, lambda: _readings(project, lab))
     found = [services.get(service) for services in readings]
     if not found or None in found or len({_compared(one) for one in found if one}) > 1:
         return None
     return found[0]
 
 
-def _read_twice(project: _Project, lab: Lab) -> tuple[dict[str, Container], ...]:
-    """The containers by service: with this process's variables, and without any."""
+def _readings(project: _Project, lab: Lab) -> tuple[dict[str, Container], ...]:
+    """The containers by service: with this process's variables, without any, and with others."""
     if not project.files or not all(map(os.path.isfile, project.files)):
         lab.record(f"project {project.name}: its files are not here, so they were not compared")
         return ()
     try:
-        return _read(project, os.environ), _read(project, {})
+        readings = [_read(project, os.environ), _read(project, {})]
+        for name in sorted(_open_variables(project)):
+            readings += _guessed(project, name)
     except UsageError as error:
         lab.record(f"project {project.name}: its files were not compared: {error}")
         return ()
+    return tuple(readings)
+
+
+def _open_variables(project: _Project) -> set[str]:
+    """The variables that files of a project use, and that only a shell can have set."""
+    texts = (Path(file).read_text(encoding="utf-8") for file in project.files)
+    used = {name for text in texts for name in _VARIABLE.findall(text)}
+    return used - read_env_files([Path(file) for file in project.env_files], {}).keys()
+
+
+def _guessed(project: _Project, variable: str) -> list[dict[str, Container]]:
+    """What the files say if the shell had set a variable. Raises `UsageError` if nothing fits."""
+    fitting = list(_fitting(project, variable))
+    if not fitting:
+        raise UsageError(f"what ${variable} was is not known")
+    return fitting
+
+
+def _fitting(project: _Project, variable: str) -> Iterator[dict[str, Container]]:
+    for guess in _GUESSES:
+        try:
+            yield _read(project, {variable: guess})
+        except UsageError:
+            continue
 
 
 def _read(project: _Project, environment: Mapping[str, str]) -> dict[str, Container]:
-    default = Path(project.folder) / ".env"
-    variables = project.variables or (str(default) if default.is_file() else "")
     given = {"COMPOSE_PROJECT_NAME": project.name, "COMPOSE_PROFILES": "*"}
-    given |= {"COMPOSE_ENV_FILES": variables} if variables else {}
+    given |= {"COMPOSE_ENV_FILES": ",".join(files)} if (files := project.env_files) else {}
     reading = read_project([Path(file) for file in project.files], {**environment, **given})
     header = Header(target=project.name, platform="compose", live=False)
     model = build_model(Inventory(header, {"projects": [reading.project]}))
