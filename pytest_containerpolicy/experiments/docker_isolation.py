@@ -3,7 +3,7 @@
 https://docs.docker.com/engine/network/packet-filtering-firewalls/
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, cast
 
@@ -20,16 +20,18 @@ from pytest_containerpolicy.experiments.isolation_doors import (
     Door,
     doors_of,
     has_networks,
+    networks_of,
 )
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.prober import source
 from pytest_containerpolicy.experiments.reach import Probe, ask
 from pytest_containerpolicy.experiments.registry import experiment
+from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.workload import Workload
 
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE, _HOST = "bridge", "host"
-_OPEN = "open"
+_OPEN, _GONE = "open", "that network is gone"
 _NOBODYS = ("host", "none", INGRESS)
 # A node that has just joined an overlay network learns by and by who is where in it.
 _OWN_ATTEMPTS = 5
@@ -73,7 +75,7 @@ def networks_isolated(workload: Workload, lab: Lab, outside: str = "") -> Iterat
     """
     beyond = host_and_port(outside, "outside") if outside else None
     key = ("isolation", workload.model.target)
-    every = lab.once(key, lambda: measure_isolation(covered(workload.model, lab), lab))
+    every = lab.once(key, lambda: measure_isolation(workload.model, lab))
     found = [one for one in every if one.door.workload == workload.name]
     _require_control(workload, found)
     for one in found:
@@ -91,16 +93,19 @@ def networks_isolated(workload: Workload, lab: Lab, outside: str = "") -> Iterat
             raise CannotLook(f"{workload.ref} could not be tried from network {network}: {reason}")
 
 
-def measure_isolation(workloads: Iterable[Workload], lab: Lab) -> list[Isolation]:
-    """What becomes of reaching each TCP port of some workloads from networks they are not in.
+def measure_isolation(model: Model, lab: Lab) -> list[Isolation]:
+    """What becomes of reaching each TCP port of the covered workloads from networks they aren't in.
 
-    The networks are those of all these workloads and the default bridge.
+    The networks are those of all running containers of the model, covered or not, and the default
+    bridge: whoever is in one must not get through, whether or not it has ports itself.
     """
     docker = cast(DockerLab, lab)
-    doors = [door for workload in workloads for door in doors_of(docker, workload)]
-    joined = {network for door in doors for network in door.networks} - {INGRESS}
-    names = sorted(joined | {_BRIDGE})
-    closed = {name for name in names if _network(docker, name).get(_ICC) == "false"}
+    doors = [door for workload in covered(model, lab) for door in doors_of(docker, workload)]
+    if not doors:
+        return []
+    networks = _in_use(docker, model)
+    names = sorted(networks)
+    closed = {name for name in names if (networks[name].get("Options") or {}).get(_ICC) == "false"}
     docker.say(f"trying {len(doors)} ports from {len(names)} networks")
     outcomes, unknown = _tried(docker, doors, [*names, _HOST])
     # Where containers of one network must not reach each other either, the host still does.
@@ -108,7 +113,7 @@ def measure_isolation(workloads: Iterable[Workload], lab: Lab) -> list[Isolation
     return [
         Isolation(
             door=door,
-            own=outcomes.get((control[door], door)) or unknown[control[door]],
+            own=outcomes.get((control[door], door)) or unknown.get(control[door], _GONE),
             foreign={
                 name: outcomes[name, door]
                 for name in names
@@ -129,7 +134,10 @@ def _is_foreign(network: str, door: Door, closed: set[str]) -> bool:
 def _tried(
     lab: DockerLab, doors: Sequence[Door], networks: Sequence[str]
 ) -> tuple[dict[tuple[str, Door], str], dict[str, str]]:
-    """The outcome for each network and door, and why some networks can't be asked from."""
+    """The outcome for each network and door, and why some networks can't be asked from.
+
+    From a network that was removed meanwhile nobody reaches anything: it is in neither.
+    """
     outcomes: dict[tuple[str, Door], str] = {}
     unknown: dict[str, str] = {}
     for network in networks:
@@ -137,7 +145,8 @@ def _tried(
             with _prober(lab, network) as prober:
                 found = _ask(lab, prober, network, doors)
         except CannotLook as gap:
-            unknown[network] = str(gap)
+            if _find(lab, network) is not None:
+                unknown[network] = str(gap)
             continue
         outcomes |= {(network, door): outcome for door, outcome in zip(doors, found, strict=True)}
     return outcomes, unknown
@@ -165,16 +174,39 @@ def _ask(lab: DockerLab, prober: str, network: str, doors: Sequence[Door]) -> li
     return [found.outcome for found in ask(stream, probes)]
 
 
-def _network(lab: DockerLab, name: str) -> dict[str, str]:
-    """The options of a network."""
-    return dict(_inspect(lab, name).get("Options") or {})
+def _in_use(lab: DockerLab, model: Model) -> dict[str, Document]:
+    """The networks of all running containers, and the default bridge, which not every daemon has.
+
+    One that was removed meanwhile is left out. Raises `CannotLook` for one that can't be found
+    though containers are in it.
+    """
+    used = networks_of(lab, model.all(Workload))
+    documents = {name: _find(lab, name) for name in used | {_BRIDGE}}
+    found = {name: document for name, document in documents.items() if document is not None}
+    lost = used - found.keys()
+    if lost and (lost := lost & networks_of(lab, model.all(Workload))):
+        raise CannotLook(f"network {min(lost)} is in use, and the daemon does not know it")
+    return found
 
 
 def _inspect(lab: DockerLab, network: str) -> Document:
+    document = _find(lab, network)
+    if document is None:
+        raise CannotLook(f"network {network} is gone: somebody removed it")
+    return document
+
+
+def _find(lab: DockerLab, network: str) -> Document | None:
+    """A network by name, None if it is gone."""
+    from docker.errors import NotFound
+
     with daemon_errors(f"network {network}"):
         api: Any = lab.client.api
-        document: Document = api.inspect_network(network)
-        return document
+        try:
+            document: Document = api.inspect_network(network)
+        except NotFound:
+            return None
+    return document
 
 
 def _require_control(workload: Workload, found: Sequence[Isolation]) -> None:

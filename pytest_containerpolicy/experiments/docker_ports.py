@@ -1,7 +1,7 @@
 """Where published ports really answer: on the addresses they are bound to, and on no other.
 
-They are asked on the daemon's host at every address that it has, from a container in another
-network and, where the daemon is remote, from this machine.
+They are asked on the daemon's host at every address that it has and at those they are bound to,
+from a container in another network and, where the daemon is remote, from this machine.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -17,6 +17,8 @@ from pytest_containerpolicy.experiments.port_lookalikes import Place, lookalikes
 from pytest_containerpolicy.experiments.prober import source
 from pytest_containerpolicy.experiments.prober_streams import LineStream, LocalStream
 from pytest_containerpolicy.experiments.published import (
+    ABSENT,
+    EVERYWHERE,
     Publication,
     Reach,
     is_loopback,
@@ -27,7 +29,6 @@ from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.workload import Workload
 
-_EVERYWHERE = ("0.0.0.0", "::", "")
 _SHOWN = 4
 Outcomes = dict[tuple[Publication, str], str]
 
@@ -74,17 +75,18 @@ def covered(model: Model, lab: Lab) -> list[Workload]:
 def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
     """Where each published port of the running containers of some workloads answers.
 
-    Raises `CannotLook` if the prober does not start.
+    Raises `CannotLook` if the prober does not start, or could not stand on the host.
     """
     docker, subjects = cast(DockerLab, lab), [one for one in workloads if publishes(one)]
     found = _published(docker, subjects)
     if not found:
         return []
+    _require_rootful(docker)
     docker.say(f"opening connections to {len(found)} published ports")
     with docker.prober("host") as prober:
         sockets = HostSockets.read(docker, prober)
-        host = _ask(_stream(docker, prober), found, sockets.addresses)
-        inside = _ask(_stream(docker, prober), found, None)
+        host = _ask_host(_stream(docker, prober), found, sockets)
+        inside = _ask(_stream(docker, prober), _own_places(found), inside=True)
         elsewhere = _beside(docker, found, sockets) | _from_here(docker, found, sockets)
         sockets = sockets.still(HostSockets.read(docker, prober))
         others = _others(docker)
@@ -98,7 +100,7 @@ def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
         Reach(
             publication=one,
             inside=inside.get((one, one.address), ""),
-            on_host=_at(one, own, sockets.addresses),
+            on_host=_at(one, own, {*sockets.addresses, *one.exact}),
             elsewhere=_at(one, elsewhere),
             unclear=tuple(sorted(address for key, address in unclear if key == one)),
         )
@@ -127,24 +129,46 @@ def _published(lab: DockerLab, workloads: Iterable[Workload]) -> list[Publicatio
     ]
 
 
-def _ask(
-    stream: LineStream, found: Sequence[Publication], addresses: Iterable[str] | None
-) -> Outcomes:
-    """What each publication answers at addresses of the host; at the container's own for None."""
-    places = [
-        (one, host, one.inside if addresses is None else one.port)
-        for one in found
-        for host in ([one.address] if addresses is None else addresses)
-        if host
-    ]
+def _require_rootful(lab: DockerLab) -> None:
+    """A rootless engine has a network of its own, where nothing tells what the host answers.
+
+    https://docs.docker.com/engine/security/rootless/
+    """
+    with daemon_errors("info"):
+        options = lab.client.api.info().get("SecurityOptions") or ()
+    if any("name=rootless" in option.split(",") for option in options):
+        raise CannotLook(
+            "the engine is rootless: its containers can't stand in the host's own network, so the"
+            " host's ports can't be asked there: ask them from another machine, or run the"
+            " containers on a rootful engine"
+        )
+
+
+def _ask_host(stream: LineStream, found: Sequence[Publication], sockets: HostSockets) -> Outcomes:
+    """What each answers on the host: at all its addresses and at those that it is bound to."""
+    places = [(one, a) for one in found for a in dict.fromkeys([*sockets.addresses, *one.exact])]
+    absent = {place for place in places if not sockets.has(place[1])}
+    answers = _ask(stream, [place for place in places if place not in absent])
+    return {place: answers.get(place, ABSENT) for place in places}
+
+
+def _own_places(found: Iterable[Publication]) -> list[Place]:
+    return [(one, one.address) for one in found if one.address]
+
+
+def _ask(stream: LineStream, places: Sequence[Place], *, inside: bool = False) -> Outcomes:
+    """What answers at each place: at the published port, or at the container's own."""
     probes = [
-        Probe(id=str(number), protocol=one.protocol, host=host, port=port)  # type: ignore[arg-type]
-        for number, (one, host, port) in enumerate(places)
+        Probe(
+            id=str(number),
+            protocol=one.protocol,  # type: ignore[arg-type]
+            host=host,
+            port=one.inside if inside else one.port,
+        )
+        for number, (one, host) in enumerate(places)
     ]
     answers = ask(stream, probes)
-    return {
-        (one, host): answer.outcome for (one, host, _), answer in zip(places, answers, strict=True)
-    }
+    return {place: answer.outcome for place, answer in zip(places, answers, strict=True)}
 
 
 def _stream(lab: DockerLab, prober: str) -> LineStream:
@@ -155,7 +179,7 @@ def _beside(lab: DockerLab, found: Sequence[Publication], sockets: HostSockets) 
     """Where they answer to a container of another network, though they are not bound there."""
     addresses = [address for address in sockets.addresses if not is_loopback(address)]
     with lab.prober("bridge") as prober:
-        answers = _ask(_stream(lab, prober), found, addresses)
+        answers = _ask(_stream(lab, prober), [(one, a) for one in found for a in addresses])
     return {
         (one, f"{address} (from another container)"): outcome
         for (one, address), outcome in answers.items()
@@ -170,7 +194,7 @@ def _from_here(lab: DockerLab, found: Sequence[Publication], sockets: HostSocket
         return {}
     hidden = [one for one in found if one.on_loopback_only and not is_loopback(host)]
     free = [one for one in hidden if not _listens_outside(sockets, one.port)]
-    answers = _ask(LocalStream(), free, [host]) if free else {}
+    answers = _ask(LocalStream(), [(one, host) for one in free]) if free else {}
     return {(one, f"{host} (from this machine)"): answers[one, host] for one in free}
 
 
@@ -209,7 +233,7 @@ def _is_others(one: Publication, address: str, others: set[tuple[str, int, str, 
     return not one.covers(address) and any(
         (port, protocol) == (one.port, one.protocol)
         and name != one.container
-        and on in (address, *_EVERYWHERE)
+        and on in (address, *EVERYWHERE)
         for on, port, protocol, name in others
     )
 

@@ -6,14 +6,15 @@ https://docs.kernel.org/networking/proc_net_tcp.html
 import re
 import socket
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from msgspec import Struct
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.docker_lab import DockerLab
 
-_TABLES = ("fib_trie", "if_inet6", "tcp", "tcp6")
+_TABLES = ("fib_trie", "if_inet6", "ipv6_route", "tcp", "tcp6")
+_Range = IPv4Network | IPv6Network
 # Not every host has IPv6. What is asked for is printed as it is, each table after its name.
 _READ = """\
 import sys
@@ -28,13 +29,26 @@ for name in sys.argv[1:]:
 _LISTENS = "0A"
 _LINK_LOCAL = "20"
 _LEAF = re.compile(r"\|-- ([0-9.]+)")
+_LOCAL = re.compile(r"/([0-9]+) host LOCAL")
+_SINGLE = 32
+# RTF_LOCAL in the kernel's include/uapi/linux/ipv6_route.h
+_LOCAL_ROUTE = 0x80000000
 
 
 class HostSockets(Struct, frozen=True):
-    """The addresses that a host has (no link-local ones), and (address, port) of its listeners."""
+    """The addresses that a host has (no link-local ones), and (address, port) of its listeners.
+
+    Of `ranges` it has every address, such as 127.0.0.0/8, too many to list.
+    """
 
     addresses: tuple[str, ...]
     listeners: frozenset[tuple[str, int]]
+    ranges: tuple[_Range, ...] = ()
+
+    def has(self, address: str) -> bool:
+        """Whether what is sent there stays on the host."""
+        found = ip_address(address)
+        return address in self.addresses or any(found in one for one in self.ranges)
 
     def listens(self, address: str, port: int) -> bool:
         """Whether a program listens on this very address, or on all of its family."""
@@ -44,7 +58,7 @@ class HostSockets(Struct, frozen=True):
     def still(self, later: "HostSockets") -> "HostSockets":
         """What was there then and is now: networks of containers come and go with addresses."""
         kept = tuple(address for address in self.addresses if address in later.addresses)
-        return HostSockets(kept, self.listeners | later.listeners)
+        return HostSockets(kept, self.listeners | later.listeners, later.ranges)
 
     @classmethod
     def read(cls, lab: DockerLab, prober: str) -> "HostSockets":
@@ -59,28 +73,38 @@ class HostSockets(Struct, frozen=True):
         """From the tables, each after a line `== name`. Raises `CannotLook` if there is none."""
         parts = (part.partition("\n") for part in text.split("== ") if part)
         tables = {name.strip(): table for name, _, table in parts}
-        addresses = {*_ipv4(tables.get("fib_trie", "")), *_ipv6(tables.get("if_inet6", ""))}
+        local = {*_ipv4(tables.get("fib_trie", ""))}
+        single = {one for one in local if one.prefixlen == _SINGLE}
+        addresses = {str(one[0]) for one in single} | {*_ipv6(tables.get("if_inet6", ""))}
+        ranges = (local - single) | {*_ipv6_ranges(tables.get("ipv6_route", ""))}
         if not addresses:
             raise CannotLook("the host's addresses can't be read: /proc/net/fib_trie is empty")
         lines = (tables.get("tcp", "") + tables.get("tcp6", "")).splitlines()
         found = frozenset(_listener(line) for line in lines if f" {_LISTENS} " in line)
-        return cls(tuple(sorted(addresses)), found)
+        return cls(tuple(sorted(addresses)), found, tuple(ranges))
 
 
-def _ipv4(table: str) -> Iterator[str]:
-    """The leaves of the routing trie that are the host's own, and single."""
+def _ipv4(table: str) -> Iterator[IPv4Network]:
+    """The leaves of the routing trie that are the host's own, single addresses and ranges."""
     leaf = ""
     for line in table.splitlines():
         if found := _LEAF.search(line):
             leaf = found[1]
-        elif "/32 host LOCAL" in line:
-            yield leaf
+        elif found := _LOCAL.search(line):
+            yield IPv4Network((leaf, int(found[1])))
 
 
 def _ipv6(table: str) -> Iterator[str]:
     for digits, _, _, scope, *_ in (line.split() for line in table.splitlines() if line):
         if scope != _LINK_LOCAL:
             yield str(ip_address(bytes.fromhex(digits)))
+
+
+def _ipv6_ranges(table: str) -> Iterator[IPv6Network]:
+    """Whatever is routed to the host itself: each of its addresses, and ranges."""
+    for digits, length, *_, flags, _ in (line.split() for line in table.splitlines() if line):
+        if int(flags, 16) & _LOCAL_ROUTE:
+            yield IPv6Network((bytes.fromhex(digits), int(length, 16)))
 
 
 def _listener(line: str) -> tuple[str, int]:

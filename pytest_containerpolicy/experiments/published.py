@@ -8,6 +8,9 @@ from pytest_containerpolicy.experiments.docker_lab import Document
 
 REACHED = ("open", "answered")
 REFUSED = "refused"
+# No outcome of a probe: whoever answers there is another machine.
+ABSENT = "not an address of the host"
+EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 class Publication(Struct, frozen=True, kw_only=True):
@@ -28,6 +31,11 @@ class Publication(Struct, frozen=True, kw_only=True):
         """Whether it is bound to an address of the host."""
         everywhere = "::" if ":" in address else "0.0.0.0"
         return address in self.bound or everywhere in self.bound
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The addresses that it is bound to one by one, and not with all others."""
+        return tuple(address for address in self.bound if address not in EVERYWHERE)
 
     @property
     def on_loopback_only(self) -> bool:

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from pytest_containerpolicy.experiments.swarm_watch import is_up
+from tests.live.docker_asking import IMAGE, PREFIX, ask, open_to_all, rule
 from tests.live.experiment_verdicts import Verdict, verdict
 from tests.live.swarm_specimens import SECOND, create_service, overlay_network
 from tests.testbed import Engine, Swarm
 from tests.testbed.managers import SIZE
 from tests.testbed.shell import run, wait_until
 
-PREFIX = "apart-"
 FRONT, BACK, MUTE = f"{PREFIX}front", f"{PREFIX}back", f"{PREFIX}mute"
-LOCAL, WRONG, SPECIFIC, SILENT = 18811, 18812, 18813, 18814
-IMAGE = "testbed/distroless:1"
+LOCAL, WRONG, SPECIFIC, SILENT, SECOND_LOOPBACK, GOES = range(18811, 18817)
+# Added to the host for one test, and taken from it.
+PASSING = "10.77.0.1"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def shop(testbed_engine: Engine) -> Iterator[Engine]:
             "local": {"ports": {"8080/tcp": ("127.0.0.1", LOCAL)}, "network": FRONT},
             "wrong": {"ports": {"9999/tcp": ("127.0.0.1", WRONG)}, "network": FRONT},
             "specific": {"ports": {"8080/tcp": (testbed_engine.address, SPECIFIC)}},
+            "second": {"ports": {"8080/tcp": ("127.0.0.2", SECOND_LOOPBACK)}},
             "everywhere": {
                 "ports": {"8080/tcp": None, "5353/udp": None},
                 "environment": udp,
@@ -56,26 +58,6 @@ def shop(testbed_engine: Engine) -> Iterator[Engine]:
         yield testbed_engine
 
 
-def _ask(
-    engine: Engine, experiment: str, names: tuple[str, ...], folder: Path, **params: Any
-) -> Verdict:
-    """Of the first name, with all of them in the target's scope."""
-    scope = "&".join(f"workload={PREFIX}{name}" for name in names)
-    uri = f"engine+{engine.url}?{scope}"
-    return verdict(experiment, uri, PREFIX + names[0], folder, "probe", **params)
-
-
-@contextmanager
-def _rule(engine: Engine, *words: str) -> Iterator[None]:
-    """A rule of somebody's own in the engine's firewall, first in its chain."""
-    table, chain = words[:2]
-    run(*engine.inside("iptables", "-t", table, "-I", chain, *words[2:]))
-    try:
-        yield
-    finally:
-        run(*engine.inside("iptables", "-t", table, "-D", chain, *words[2:]))
-
-
 def _address(engine: Engine, name: str) -> str:
     """Where a container is in the network in front."""
     with closing(engine.client()) as client:
@@ -83,24 +65,49 @@ def _address(engine: Engine, name: str) -> str:
     return str(settings["Networks"][FRONT]["IPAddress"])
 
 
-@pytest.mark.parametrize("subject", ["local", "specific", "everywhere"])
+@pytest.mark.parametrize("subject", ["local", "second", "specific", "everywhere"])
 def test_ports_where_bound(shop: Engine, subject: str, tmp_path: Path) -> None:
     """A port that answers on the addresses that it is bound to, and on no other, is in order."""
-    found = _ask(shop, "ports_reachable", (subject,), tmp_path)
+    found = ask(shop, "ports_reachable", (subject,), tmp_path)
     assert ("", "", 1) == (found.found, found.gaps, found.judged)
 
 
 def test_port_of_the_host_alone(shop: Engine, tmp_path: Path) -> None:
     """With beyond_host false a port on the loopback passes, one on all addresses does not."""
-    local = _ask(shop, "ports_reachable", ("local",), tmp_path, beyond_host=False)
+    local = ask(shop, "ports_reachable", ("local",), tmp_path, beyond_host=False)
     assert ("", 1) == (local.found, local.judged)
-    everywhere = _ask(shop, "ports_reachable", ("everywhere",), tmp_path, beyond_host=False)
+    everywhere = ask(shop, "ports_reachable", ("everywhere",), tmp_path, beyond_host=False)
     assert shop.address in everywhere.found
+
+
+@contextmanager
+def _passing_address(engine: Engine) -> Iterator[None]:
+    """An address of the host, as that of a VPN that is up."""
+    run(*engine.inside("ip", "address", "add", f"{PASSING}/32", "dev", "lo"))
+    try:
+        yield
+    finally:
+        run(*engine.inside("ip", "address", "delete", f"{PASSING}/32", "dev", "lo"))
+
+
+def test_port_whose_address_goes(shop: Engine, tmp_path: Path) -> None:
+    """A port on an address that the host has no more does not answer there, which is found."""
+    with ExitStack() as undo:
+        client: Any = undo.enter_context(closing(shop.client()))
+        ports = {"8080/tcp": (PASSING, GOES)}
+        with _passing_address(shop):
+            made = client.containers.run(IMAGE, name=f"{PREFIX}goes", detach=True, ports=ports)
+            undo.callback(made.remove, force=True)
+            found = ask(shop, "ports_reachable", ("goes",), tmp_path)
+            assert ("", "", 1) == (found.found, found.gaps, found.judged)
+        found = ask(shop, "ports_reachable", ("goes",), tmp_path)
+    expected = f"port {GOES}/tcp does not answer on {PASSING} (not an address of the host)"
+    assert expected == found.found
 
 
 def test_port_that_leads_nowhere(shop: Engine, tmp_path: Path) -> None:
     """A published port takes connections and leads to one on which nothing listens."""
-    found = _ask(shop, "ports_reachable", ("wrong",), tmp_path)
+    found = ask(shop, "ports_reachable", ("wrong",), tmp_path)
     expected = f"port {WRONG}/tcp leads to 9999/tcp of {PREFIX}wrong, on which nothing listens"
     assert expected == found.found
 
@@ -109,8 +116,8 @@ def test_port_that_a_rule_opens(shop: Engine, tmp_path: Path) -> None:
     """A port of the loopback that a rule of the host opens on another address is found."""
     inside = f"{_address(shop, 'local')}:8080"
     match = ["-d", shop.address, "-p", "tcp", "--dport", str(LOCAL)]
-    with _rule(shop, "nat", "OUTPUT", *match, "-j", "DNAT", "--to-destination", inside):
-        found = _ask(shop, "ports_reachable", ("local",), tmp_path)
+    with rule(shop, "nat", "OUTPUT", *match, "-j", "DNAT", "--to-destination", inside):
+        found = ask(shop, "ports_reachable", ("local",), tmp_path)
     assert f"port {LOCAL}/tcp answers on {shop.address}" == found.found
 
 
@@ -165,44 +172,43 @@ def test_port_of_another_program(shop: Engine, tmp_path: Path) -> None:
 
 
 def _ask_ports(engine: Engine, folder: Path) -> Verdict:
-    return _ask(engine, "ports_reachable", ("local",), folder)
+    return ask(engine, "ports_reachable", ("local",), folder)
 
 
 def test_datagrams_that_nobody_takes(shop: Engine, tmp_path: Path) -> None:
     """A published UDP port on which nothing listens is found: the container refuses datagrams."""
-    found = _ask(shop, "ports_reachable", ("silent",), tmp_path)
+    found = ask(shop, "ports_reachable", ("silent",), tmp_path)
     assert "53/udp of apart-silent, on which nothing listens" in found.found, found
 
 
 @pytest.mark.parametrize("subject", ["back", "mute"])
 def test_networks_apart(shop: Engine, subject: str, tmp_path: Path) -> None:
     """What has its own network is not reached from others, nor, without icc, from that one."""
-    found = _ask(shop, "networks_isolated", (subject, "local"), tmp_path)
+    found = ask(shop, "networks_isolated", (subject, "local"), tmp_path)
     assert ("", "", 1) == (found.found, found.gaps, found.judged)
     assert "from its own open" in found.figures
 
 
 def test_networks_that_a_rule_joins(shop: Engine, tmp_path: Path) -> None:
-    """A rule that forwards between networks is found."""
-    to = ["-d", _address(shop, "local"), "-j", "ACCEPT"]
-    with _rule(shop, "raw", "PREROUTING", *to), _rule(shop, "filter", "DOCKER-USER", *to):
-        found = _ask(shop, "networks_isolated", ("local", "everywhere"), tmp_path)
-    assert f"in network {FRONT} is reached from network bridge" in found.found, found
+    """A rule that forwards between networks is found, also from one that the URI does not name."""
+    with open_to_all(shop, _address(shop, "local")):
+        found = ask(shop, "networks_isolated", ("local", "everywhere"), tmp_path)
+    assert f"in network {FRONT} is reached from network {MUTE}, bridge" in found.found, found
 
 
 def test_way_out_of_an_internal_network(shop: Engine, tmp_path: Path) -> None:
     """An internal network has no way out; an address that the host can't reach tells nothing."""
     own = f"{shop.address}:{SPECIFIC}"
-    found = _ask(shop, "networks_isolated", ("back", "local"), tmp_path, outside=own)
+    found = ask(shop, "networks_isolated", ("back", "local"), tmp_path, outside=own)
     assert ("", "", 1) == (found.found, found.gaps, found.judged)
-    found = _ask(shop, "networks_isolated", ("back", "local"), tmp_path, outside="192.0.2.1:80")
+    found = ask(shop, "networks_isolated", ("back", "local"), tmp_path, outside="192.0.2.1:80")
     assert "192.0.2.1:80 is not reached from the host either" in found.gaps
 
 
 def test_no_prober(shop: Engine, tmp_path: Path) -> None:
     """Without the prober's image nothing passes."""
     for experiment in ("ports_reachable", "networks_isolated"):
-        found = _ask(shop, experiment, ("local", "back"), tmp_path, prober="testbed/absent:1")
+        found = ask(shop, experiment, ("local", "back"), tmp_path, prober="testbed/absent:1")
         assert (0, "") == (found.judged, found.found)
         assert "testbed/absent:1 is not on the daemon" in found.gaps
 

@@ -32,6 +32,11 @@ Local:
 fe800000000000000042c6fffe3c1234 03 40 20 80  docker0
 20010db8000000000000000000000002 02 40 00 80     eth0
 
+== ipv6_route
+00000000000000000000000000000001 80 0 00 0 00000000 00000004 00000000 80200001       lo
+fd000099000000000000000000000000 40 0 00 0 00000400 00000001 00000000 80000001       lo
+fd000088000000000000000000000000 40 0 00 0 00000100 00000001 00000000 00000001     eth0
+
 == tcp
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0
@@ -48,6 +53,23 @@ def test_addresses() -> None:
     """Single addresses that are the host's own count, link-local ones of IPv6 do not."""
     expected = ("10.200.0.2", "127.0.0.1", "2001:db8::2", "::1")
     assert expected == HostSockets.parsed(TABLES).addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.200.0.2", True),
+        ("10.200.0.3", False),
+        ("127.0.0.2", True),
+        ("::1", True),
+        ("2001:db8::2", True),
+        ("fd00:99::7", True),
+        ("fd00:88::7", False),
+    ],
+)
+def test_has(address: str, expected: bool) -> None:
+    """A host has each address of a range that is routed to itself, such as 127.0.0.0/8."""
+    assert expected is HostSockets.parsed(TABLES).has(address)
 
 
 def test_listeners() -> None:
