@@ -26,6 +26,8 @@ from pytest_containerpolicy.model.quantities import human_bytes
 Document = dict[str, Any]
 _OOM_KILLED = "OOMKilled"
 _BACKING_OFF = "CrashLoopBackOff"
+# What the kubelet says of a container that was gone when it looked.
+_UNSEEN = "ContainerStatusUnknown"
 _KILLED = 137
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -53,7 +55,7 @@ def no_oom_kills(container: Container, lab: Lab) -> Iterator[Violation]:
         elif was_killed:
             yield _oom_kill(container, "killed for want of memory, and started again")
         else:
-            _require_known_end(copy)
+            require_known_end(copy)
 
     yield from in_every_copy(container, lab, kills)
 
@@ -141,22 +143,30 @@ def restarts_of(copy: Copy) -> Restarts:
 
 
 def _of_pod(status: Document) -> Restarts:
-    ended = (status.get("lastState") or {}).get("terminated") or {}
+    ended = _earlier_end(status)
     state = status.get("state") or {}
     count = status.get("restartCount", 0)
-    if not ended:
-        return Restarts(count=count)
-    # Of a container that was lost with its node nobody knows when it ended.
+    if not count and not ended:
+        return Restarts(count=0)
+    # Nobody knows when a container ended that was lost with its node, or removed from it since: not
+    # after the start that followed.
     last = ended.get("finishedAt") or (state.get("running") or {}).get("startedAt")
     is_looping = (state.get("waiting") or {}).get("reason") == _BACKING_OFF
     if not last and not is_looping:
         raise CannotLook(f"it was restarted {count} times, and nobody knows when last")
+    ending = f"exit code {ended.get('exitCode')} ({ended.get('reason', 'no reason')})"
     return Restarts(
         count=count,
         last=_time(last) if last else _NEVER,
-        ending=f"exit code {ended.get('exitCode')} ({ended.get('reason', 'no reason')})",
+        ending=ending if ended else "",
         is_looping=is_looping,
     )
+
+
+def _earlier_end(status: Document) -> Document:
+    """How a pod's container ended before its last restart, empty where that is forgotten."""
+    ended: Document = (status.get("lastState") or {}).get("terminated") or {}
+    return ended
 
 
 def _of_tasks(failed: tuple[Document, ...]) -> Restarts:
@@ -177,11 +187,14 @@ def _ended_by_kill(copy: Copy) -> bool:
     return _OOM_KILLED in reasons or bool(copy.status.get(_OOM_KILLED))
 
 
-def _require_known_end(copy: Copy) -> None:
+def require_known_end(copy: Copy) -> None:
     """Raise `CannotLook` where a container ended before, and nobody knows any more of what."""
     earlier = [task["Status"].get("ContainerStatus") or {} for task in copy.failed]
     if count := copy.document.get("RestartCount", 0):
         raise CannotLook(f"it was restarted {count} times, and the engine has forgotten why")
+    restarts = copy.status.get("restartCount", 0)
+    if restarts and _earlier_end(copy.status).get("reason", _UNSEEN) == _UNSEEN:
+        raise CannotLook(f"it was restarted {restarts} times, and nobody knows any more why")
     if any(status.get("ExitCode") == _KILLED for status in earlier):
         raise CannotLook("the task before it was killed, and the Swarm does not know by whom")
 

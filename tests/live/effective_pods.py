@@ -11,6 +11,18 @@ LEAVES_ROOT = (
     "import os; os.chown('/own', 1000, 1000); os.chmod('/theirs', 0o755); os.setgroups([]);"
     " os.setgid(1000); os.setuid(1000); os.execvp('sleep', ['sleep', '1000'])"
 )
+# Writes as another user than its first process was, to a folder that it keeps to itself.
+_STATE = (
+    "os.mkdir('/kept', 0o700); os.chown('/kept', 1000, 1000); os.setgroups([]); os.setgid(1000);"
+    " os.setuid(1000); open('/kept/state', 'w').write('state')"
+)
+_SLEEP = "os.execvp('sleep', ['sleep', '1000'])"
+_CLOSES = f"import os; {_STATE}; {_SLEEP}"
+_CHILD_CLOSES = f"import os; os.fork() and {_SLEEP}; {_STATE}; {_SLEEP}"
+# A root that may not look into others' folders.
+_LESS_ROOT: dict[str, Any] = {
+    "capabilities": {"drop": ["ALL"], "add": ["CHOWN", "FOWNER", "SETUID", "SETGID"]}
+}
 CONFINED = {
     "runAsUser": 1000,
     "runAsNonRoot": True,
@@ -52,6 +64,15 @@ def container(name: str = "app", image: str = SERVER, *mounts: str, **spec: Any)
 def shell(script: str, *mounts: str, **spec: Any) -> dict[str, Any]:
     """A container that runs a script."""
     return container("app", BUSYBOX, *mounts, command=["sh", "-c", script], **spec)
+
+
+def hiding(program: str = _CHILD_CLOSES) -> dict[str, Any]:
+    """A container that writes to a folder beside its volumes, which its own root can't look into.
+
+    Its first process may, unless it is a child of it that writes there.
+    """
+    command = ["python3", "-c", program]
+    return container("app", PYTHON, command=command, memory="128Mi", securityContext=_LESS_ROOT)
 
 
 def pod(name: str, *containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -111,6 +132,7 @@ def faulty() -> list[dict[str, Any]]:
             initContainers=[keeper],
         ),
         pod("left-root", container("app", PYTHON, "own", "theirs", command=_LEAVE, memory="128Mi")),
+        pod("hiding", hiding(_CLOSES)),
         pod("unpulled", container("app", "containerpolicy.invalid/none:1")),
         pod("unplaced", container(), nodeSelector={"kubernetes.io/hostname": "nowhere"}),
     ]

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.readings import take_inventory
 from pytest_containerpolicy.targets.uri import Timeouts, parse_target
 from tests.live.conftest import Namespace
-from tests.live.effective_pods import DISTROLESS, container, faulty, pod, well
+from tests.live.effective_pods import (
+    DISTROLESS,
+    PYTHON,
+    SERVER,
+    container,
+    faulty,
+    hiding,
+    pod,
+    well,
+)
 from tests.live.experiment_verdicts import PROBER
 from tests.live.kubernetes_access import account, kubeconfig_for
 from tests.testbed import Cluster
@@ -163,8 +173,46 @@ def test_mounts_are_measured(scene: Scene) -> None:
 
 def test_state_beside_volumes_is_found(scene: Scene) -> None:
     """Files on the root file system are named with their size, old dates or not; volumes not."""
-    found = "5 bytes written beside the volumes: /srv/kept (3 bytes), /srv/state (2 bytes)"
-    assert {"full": [f"{found} in pod full"]} == scene.found("state_in_volumes")
+    found = "5 bytes written beside the volumes:"
+    assert {
+        "full": [f"{found} /srv/kept (3 bytes), /srv/state (2 bytes) in pod full"],
+        "hiding": [f"{found} /kept/state (5 bytes) in pod hiding"],
+    } == scene.found("state_in_volumes")
+
+
+def test_state_that_nobody_may_see_is_a_gap(namespace: Namespace) -> None:
+    """Neither a shell nor the first process may look into a folder that a child has written to.
+
+    Folders of the image that are closed to whoever looks, and are as they were, hide nothing.
+    """
+    user = {"runAsUser": 1000}
+    namespace.apply(
+        pod("hiding", hiding()),
+        pod("user", container("app", PYTHON, command=["sleep", "1000"], securityContext=user)),
+    )
+    namespace.wait("condition=Ready", "pod/hiding", "pod/user")
+    judgement = _judge(namespace, "state_in_volumes")
+    assert (1, []) == (judgement.judged, judgement.findings)
+    (gap,) = judgement.gaps
+    assert "pod hiding: what it has written in /kept may not be looked at" in gap
+
+
+def test_restarts_whose_ends_are_forgotten(namespace: Namespace) -> None:
+    """Where ended containers were removed from the node, only their number is left of them."""
+    namespace.apply(pod("web", container(), nodeSelector={"kubernetes.io/hostname": "nowhere"}))
+    status = {
+        "name": "app",
+        "image": SERVER,
+        "imageID": "",
+        "ready": True,
+        "restartCount": 40,
+        "lastState": {},
+        "state": {"running": {"startedAt": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}},
+    }
+    change = json.dumps({"status": {"containerStatuses": [status]}})
+    namespace.kubectl("patch", "pod", "web", "--subresource=status", "-p", change)
+    (finding,) = _judge(namespace, "no_crash_loop").findings
+    assert "restarted 40 times in pod web" == finding.violation.found
 
 
 @pytest.mark.parametrize(
@@ -181,12 +229,13 @@ def test_what_does_not_run_is_a_gap(scene: Scene, experiment: str) -> None:
     assert [] == [gap for gap in others if "periods only" not in gap]
 
 
-def test_injected_container_spoils_guarantee(namespace: Namespace) -> None:
-    """A Guaranteed template whose pod has another container beside it: nobody declared that."""
+def test_admission_spoils_guarantee(namespace: Namespace) -> None:
+    """Guaranteed templates whose pods have another container, or lower requests, than declared."""
     whole = container(resources={"limits": {"memory": "16Mi", "cpu": "50m"}})
     extra = container("extra", env={"PORT": "81"}, resources={})
     for name, containers in (
         ("meshed", [whole, extra]),
+        ("lowered", [container(memory="16Mi", cpu="50m")]),
         ("plain", [whole]),
     ):
         labels = {"app": name}
@@ -201,9 +250,35 @@ def test_injected_container_spoils_guarantee(namespace: Namespace) -> None:
             {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec}
         )
         namespace.wait("jsonpath={.status.replicas}=1", f"replicaset/{name}")
-    (finding,) = _judge(namespace, "qos_in_force").findings
-    assert "QoS class Burstable in pod meshed-1" == finding.violation.found
-    assert "put into the pod beside what is declared: extra" == finding.violation.why
+    violations = [finding.violation for finding in _judge(namespace, "qos_in_force").findings]
+    assert {
+        "QoS class Burstable in pod meshed-1": "put into the pod beside what is declared: extra",
+        "QoS class Burstable in pod lowered-1": (
+            "given other requests or limits than declared: app"
+        ),
+    } == {violation.found: violation.why for violation in violations}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_guarantee_that_is_kept(namespace: Namespace, kind: str) -> None:
+    """Pods that are what their controller declares are well, Guaranteed or not."""
+    for name, resources in (("whole", {"limits": {"memory": "16Mi", "cpu": "50m"}}), ("less", {})):
+        labels = {"app": name}
+        spec = pod(name, container(resources=resources))["spec"]
+        namespace.apply(
+            {
+                "apiVersion": "apps/v1",
+                "kind": kind,
+                "metadata": {"name": name},
+                "spec": {
+                    "selector": {"matchLabels": labels},
+                    "template": {"metadata": {"labels": labels}, "spec": spec},
+                },
+            }
+        )
+        namespace.kubectl("rollout", "status", f"{kind}/{name}", "--timeout=60s")
+    judgement = _judge(namespace, "qos_in_force")
+    assert (2, [], []) == (judgement.judged, judgement.findings, judgement.gaps)
 
 
 def test_exec_that_is_forbidden(namespace: Namespace, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
-from pytest_containerpolicy.experiments.effective_health import restarts_of
+from pytest_containerpolicy.experiments.effective_health import require_known_end, restarts_of
 from pytest_containerpolicy.experiments.effective_limits import (
     Limits,
     absences,
@@ -17,7 +17,6 @@ from pytest_containerpolicy.experiments.effective_limits import (
     differences,
     is_bounded_with_its_pod,
 )
-from pytest_containerpolicy.experiments.effective_qos import qos_class
 from pytest_containerpolicy.experiments.effective_security import (
     declared_confinement,
     excesses,
@@ -290,6 +289,43 @@ def test_restart_that_nobody_saw() -> None:
         restarts_of(_lost({"terminated": {}}))
 
 
+def _forgotten(state: dict[str, Any]) -> Copy:
+    """A container whose earlier ones were removed from its node: the kubelet knows their number."""
+    return pod_copy(status={"restartCount": 40, "lastState": {}, "state": state})
+
+
+def test_restarts_that_only_the_count_tells() -> None:
+    """The last one was not after the present start, and what it ended with is not known."""
+    running = restarts_of(_forgotten({"running": {"startedAt": "2026-11-23T15:00:00Z"}}))
+    assert (40, 15, "", False) == (
+        running.count,
+        running.last.hour,
+        running.ending,
+        running.is_looping,
+    )
+    held = restarts_of(_forgotten({"waiting": {"reason": "CrashLoopBackOff"}}))
+    assert (True, "restarted 40 times, held back for failing again and again") == (
+        held.is_looping,
+        str(held),
+    )
+    with pytest.raises(CannotLook, match="restarted 40 times, and nobody knows when last"):
+        restarts_of(_forgotten({"waiting": {"reason": "ContainerCreating"}}))
+
+
+@pytest.mark.parametrize("copy", [_lost({}), _forgotten({})])
+def test_forgotten_end_may_have_been_a_kill(copy: Copy) -> None:
+    """Of a restart that nobody knows the reason of, nobody can say that it was no kill."""
+    with pytest.raises(CannotLook, match=r"restarted \d+ times, and nobody knows any more why"):
+        require_known_end(copy)
+
+
+def test_known_end_was_no_kill() -> None:
+    """A container that never ended, or of whose end the kubelet knows, is no gap."""
+    ended = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    require_known_end(pod_copy(status={"restartCount": 2, "lastState": ended}))
+    require_known_end(pod_copy(status={"restartCount": 0, "lastState": {}}))
+
+
 def test_restarts_of_a_task() -> None:
     """A Swarm replaces tasks instead of restarting them; the last failure counts."""
     failed = tuple(
@@ -307,39 +343,3 @@ def test_never_restarted() -> None:
         == restarts_of(pod_copy(status={"restartCount": 0})).count
         == restarts_of(task_copy({})).count
     )
-
-
-@pytest.mark.parametrize(
-    ("containers", "expected"),
-    [
-        ([{}], "BestEffort"),
-        ([{"resources": {"requests": {"cpu": "1m"}}}], "Burstable"),
-        ([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}], "Guaranteed"),
-        ([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {}], "Burstable"),
-        (
-            [
-                {
-                    "resources": {
-                        "limits": {"cpu": "1", "memory": "1Gi"},
-                        "requests": {"cpu": "1000m", "memory": "1024Mi"},
-                    }
-                }
-            ],
-            "Guaranteed",
-        ),
-        (
-            [
-                {
-                    "resources": {
-                        "limits": {"cpu": "1", "memory": "1Gi"},
-                        "requests": {"cpu": "500m"},
-                    }
-                }
-            ],
-            "Burstable",
-        ),
-    ],
-)
-def test_qos_classes(containers: list[dict[str, Any]], expected: str) -> None:
-    """Requests are limits where only those are given."""
-    assert expected == qos_class(containers)

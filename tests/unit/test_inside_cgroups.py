@@ -106,6 +106,22 @@ def test_counts_of_version_1() -> None:
     assert (0, 0) == (cgroup.oom_kills, cgroup.throttled_periods)
 
 
+def test_counts_of_its_own_level() -> None:
+    """What befell others shows in the levels above: a privileged container of a node sees them."""
+    files = {
+        "memory.events": ("oom_kill 0\n", "oom_kill 7\n"),
+        "cpu.stat": ("nr_periods 5\nnr_throttled 1\n", "nr_periods 9\nnr_throttled 8\n"),
+    }
+    cgroup = Cgroup(files)
+    assert (0, 5, 1) == (cgroup.oom_kills, cgroup.periods, cgroup.throttled_periods)
+
+
+def test_count_that_the_other_version_keeps() -> None:
+    """On a hybrid host version 2 has a file of the same name, without quotas."""
+    cgroup = Cgroup({"cpu.stat": ("usage_usec 9\n", "nr_periods 5\nnr_throttled 1\n")})
+    assert (5, 1) == (cgroup.periods, cgroup.throttled_periods)
+
+
 def test_count_that_is_not_kept_is_a_gap() -> None:
     """Kernels before 4.13 do not count kills in version 1: that is no zero."""
     files = {"memory.oom_control": ("oom_kill_disable 0\nunder_oom 0\n",)}

@@ -6,19 +6,19 @@
 """
 
 import os
+import re
 import stat
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Set, Tuple
 
 VERSION_1 = (
     "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.oom_control"
     " cpu.cfs_quota_us cpu.cfs_period_us cpu.stat cpuset.effective_cpus pids.max"
 )
-VERSION_2 = (
-    "memory.max memory.swap.max memory.events cpu.max cpu.stat cpuset.cpus.effective pids.max"
-)
+LIMITS_2 = "memory.max memory.swap.max cpu.max cpuset.cpus.effective pids.max"
+COUNTS_2 = "memory.events cpu.stat"
 MOST_FILES = 2000
 SECONDS = 20.0
 
@@ -63,8 +63,11 @@ def look(process: Path) -> None:
         own = [folder for folder in below if Path(f"{root}{folder}").is_dir()][:1]
         if kind.startswith("cgroup2 "):
             # The root of all has some of these files, but no limits: it is nobody's own.
-            is_own = Path(f"{root}{point}/cgroup.events").exists()
-            show_all(root, [*own, point] if is_own else own, VERSION_2)
+            levels = [point] if Path(f"{root}{point}/cgroup.events").exists() else []
+            show_all(root, [*own, *levels], LIMITS_2)
+            # What a level above its own has counted has befallen others, too.
+            counting = own or ([] if top.startswith("/..") else levels)
+            show_all(root, counting, COUNTS_2)
         elif kind.startswith("cgroup "):
             show_all(root, own or [point], VERSION_1)
 
@@ -131,16 +134,25 @@ def resolved(root: Path, path: str) -> str:
 def written(process: Path, since: str) -> None:
     """What `written.sh` prints."""
     root = process / "root"
-    write("@@files")
+    write("@@user", f"{os.geteuid()}", "@@files")
     deadline, count = time.monotonic() + SECONDS, 0
-    for place, found in files(root, root.stat().st_dev):
-        moment = changed_at(found, int(since))
-        if moment:
+    for place, found in files(root, mount_points(process)):
+        line = told(place, found, int(since))
+        if line:
             count += 1
-            write(f"{moment} {found.st_size} {place}")
+            write(line)
         if count >= MOST_FILES or time.monotonic() > deadline:
             write("@@unfinished")
             return
+
+
+def told(place: str, found: os.stat_result, since: int) -> str:
+    """The line of a file that changed, or of a closed folder that did; empty for others."""
+    if stat.S_ISDIR(found.st_mode):
+        changed = int(found.st_ctime)
+        return f"{changed} closed {place}" if changed >= since else ""
+    moment = changed_at(found, since)
+    return f"{moment} {found.st_size} {place}" if moment else ""
 
 
 def changed_at(found: os.stat_result, since: int) -> int:
@@ -155,14 +167,31 @@ def changed_at(found: os.stat_result, since: int) -> int:
     return changed if changed > since else 0
 
 
-def files(root: Path, device: int) -> Iterator[Tuple[str, os.stat_result]]:
-    """The files below a root that are on a device; what other devices hold is not searched."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if status(folder, name).st_dev == device]
+def files(root: Path, mounts: Set[str]) -> Iterator[Tuple[str, os.stat_result]]:
+    """The files of the root file system, then its folders that may not be looked into."""
+    device, closed = root.stat().st_dev, []  # type: int, List[str]
+    for folder, folders, names in os.walk(root, onerror=lambda e: closed.append(e.filename)):
+        if not os.access(folder, os.X_OK):
+            closed.append(folder)
+        place = folder[len(str(root)) :]
+        # What is mounted may be of the same device.
+        folders[:] = [
+            name
+            for name in folders
+            if f"{place}/{name}" not in mounts and status(folder, name).st_dev == device
+        ]
         for name in names:
             found = status(folder, name)
             if stat.S_ISREG(found.st_mode) and found.st_dev == device:
-                yield f"{folder}/{name}"[len(str(root)) :], found
+                yield f"{place}/{name}", found
+    for folder in closed:
+        yield folder[len(str(root)) :], status(*os.path.split(folder))
+
+
+def mount_points(process: Path) -> Set[str]:
+    """Where something is mounted, as a process names it."""
+    points = (line.split()[4] for line in lines(process / "mountinfo"))
+    return {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point) for point in points}
 
 
 def status(folder: str, name: str) -> os.stat_result:

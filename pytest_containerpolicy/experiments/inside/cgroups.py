@@ -19,12 +19,12 @@ _UNLIMITED = 1 << 62
 
 
 class Cgroup(Struct, frozen=True):
-    """The files of a container's cgroup by name, one text for each level of it that is visible.
+    """The files of a container's cgroup by name, a text for each level in sight, its own first.
 
-    A limit is the lowest of all levels, as the kernel enforces every one; a count is the highest,
-    as what happens below counts above. None is "no limit", also where the kernel or the engine has
-    no such controller. Every property raises `CannotLook` if nothing of the cgroup can be seen,
-    counts also if the kernel does not keep them.
+    A limit is the lowest of all levels, as the kernel enforces every one. A count is its own
+    level's: those above count what happens to others, too. None is "no limit", also where the
+    kernel or the engine has no such controller. Every property raises `CannotLook` if nothing of
+    the cgroup can be seen, counts also if the kernel does not keep them.
     """
 
     files: Mapping[str, tuple[str, ...]]
@@ -93,7 +93,8 @@ class Cgroup(Struct, frozen=True):
         counts = [int(value) for text in texts for name, value in _pairs(text) if name == key]
         if not counts:
             raise CannotLook(f"this kernel's {' or '.join(names)} has no {key}")
-        return max(counts)
+        # On a hybrid host the file of the other version may be there as well, without the key.
+        return counts[0]
 
 
 def _lowest(parse: Callable[[str], Number | None], texts: Sequence[str]) -> Number | None:

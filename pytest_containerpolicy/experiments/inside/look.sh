@@ -2,8 +2,8 @@
 # $1 is "shared" where process 1 may be another container's. Only `cat` is needed beside the shell.
 version_1="memory.limit_in_bytes memory.memsw.limit_in_bytes memory.oom_control
     cpu.cfs_quota_us cpu.cfs_period_us cpu.stat cpuset.effective_cpus pids.max"
-version_2="memory.max memory.swap.max memory.events
-    cpu.max cpu.stat cpuset.cpus.effective pids.max"
+limits_2="memory.max memory.swap.max cpu.max cpuset.cpus.effective pids.max"
+counts_2="memory.events cpu.stat"
 show() {
     folder=$1
     shift
@@ -49,9 +49,12 @@ while read -r id parent device root point rest; do
     esac
     case "$rest" in
     *" - cgroup2 "*)
-        [ -z "$own" ] || show "$own" $version_2
+        [ -z "$own" ] || show "$own" $limits_2 $counts_2
         # The root of all has some of these files, but no limits: it is nobody's own.
-        [ ! -e "$point/cgroup.events" ] || show "$point" $version_2
+        [ -e "$point/cgroup.events" ] || continue
+        show "$point" $limits_2
+        # What a level above its own has counted has befallen others, too.
+        [ -n "$own" ] || [ "${root#/..}" != "$root" ] || show "$point" $counts_2
         ;;
     *" - cgroup "*) show "${own:-$point}" $version_1 ;;
     esac
