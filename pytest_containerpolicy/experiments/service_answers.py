@@ -8,11 +8,12 @@ from msgspec import Struct
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
-from pytest_containerpolicy.experiments.network_scene import Scene, own_pod, read_scene
-from pytest_containerpolicy.experiments.reachability import Pod
+from pytest_containerpolicy.experiments.network_scene import read_scene
 from pytest_containerpolicy.experiments.registry import experiment
 from pytest_containerpolicy.experiments.service_asking import Answer, Asking
 from pytest_containerpolicy.experiments.service_places import Place, places_of
+from pytest_containerpolicy.experiments.service_ports import family_of
+from pytest_containerpolicy.experiments.service_sources import open_sources
 from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.network import Service, ServicePort
 
@@ -44,16 +45,15 @@ def measure_services(
 ) -> ServiceAnswers:
     """Ask every place of every port of a namespace's services; `timeout` in seconds for each.
 
-    From a pod of our own, or from one of the namespace that network policies let through.
+    From pods of our own, or from one of the namespace that network policies let through.
     Raises `CannotLook` if the cluster can't be read or nothing can be probed from.
     """
     begun = time.monotonic()
     scene = lab.once(("scene", model.target), lambda: read_scene(lab, model))
     lab.say(f"services: asking those of {namespace}")
     places = _settled_places(lab, namespace)
-    with own_pod(lab, namespace) as own:
-        sources = (own, *_pods_of(scene, namespace))
-        answers = Asking(lab, scene.policies, sources, timeout).ask(places)
+    with open_sources(lab, scene, namespace, places) as sources:
+        answers = Asking(lab, sources, timeout).ask(places)
     by_service: dict[str, list[Answer]] = {}
     for answer in answers:
         by_service.setdefault(answer.place.service, []).append(answer)
@@ -89,7 +89,7 @@ def is_meant_to_answer(service: Service) -> bool:
 def service_answers(
     service: Service, lab: KubernetesLab, timeout: float = 2.0
 ) -> Iterator[Violation]:
-    """Each port of a service answers: at its address, at each endpoint, at its node port.
+    """Each port of a service answers: at its addresses, at each endpoint, at its node port.
 
     `timeout` in seconds. A datagram that nothing answers proves nothing.
     """
@@ -112,10 +112,6 @@ def _recorded(lab: KubernetesLab, measured: ServiceAnswers) -> ServiceAnswers:
     return measured
 
 
-def _pods_of(scene: Scene, namespace: str) -> Iterator[Pod]:
-    return (pod for pod in scene.pods if pod.namespace == namespace and not pod.host_network)
-
-
 def _indexes(answers: tuple[Answer, ...]) -> list[int]:
     return sorted({answer.place.index for answer in answers})
 
@@ -128,7 +124,7 @@ def _judged(service: Service, index: int, answers: tuple[Answer, ...]) -> Iterat
         failed = [answer for answer in asked if answer.failed]
         if failed:
             first = failed[0]
-            beyond = f" ({len(failed)} of {len(asked)} {kind}s)" if len(asked) > 1 else ""
+            beyond = f" ({len(failed)} of {len(asked)} {_MANY[kind]})" if len(asked) > 1 else ""
             yield Violation(
                 found=f"{_port(service, index)}{first.outcome} at {first.place}{beyond}",
                 wanted="an answer",
@@ -138,6 +134,7 @@ def _judged(service: Service, index: int, answers: tuple[Answer, ...]) -> Iterat
             return
 
 
+_MANY = {"endpoint": "endpoints", "address": "addresses", "node port": "node ports"}
 _WHY = {
     "name": "the name that it stands for does not resolve from inside the cluster",
     "nothing": "no ready pod has that port: every connection is refused",
@@ -155,9 +152,24 @@ def _port(service: Service, index: int) -> str:
 
 
 def _require_answers(service: Service, answers: tuple[Answer, ...]) -> None:
-    """Raise `CannotLook` unless each port answered somewhere."""
+    """Raise `CannotLook` unless each port answered at each kind of place that it has."""
     for index in _indexes(answers):
-        own = [answer for answer in answers if answer.place.index == index]
-        if not any(answer.outcome == "answers" for answer in own):
-            reasons = "; ".join(dict.fromkeys(answer.reason for answer in own if answer.reason))
+        untold = _untold([answer for answer in answers if answer.place.index == index])
+        if untold:
+            reasons = "; ".join(dict.fromkeys(answer.reason for answer in untold if answer.reason))
             raise CannotLook(f"{service.ref}: {_port(service, index)}{reasons}")
+
+
+def _untold(answers: list[Answer]) -> list[Answer]:
+    """What keeps one port from being judged.
+
+    Of each kind of place one must answer, in each family of addresses. What need not is no proof,
+    either: something else must answer.
+    """
+    groups: dict[tuple[str, str], list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault((answer.place.kind, family_of(answer.place.host)), []).append(answer)
+    silent = [g for g in groups.values() if all(a.outcome != "answers" for a in g)]
+    if len(silent) == len(groups):
+        return answers
+    return [answer for group in silent for answer in group if not answer.optional]

@@ -54,14 +54,19 @@ def endpoints_in(document: Document) -> Iterator[Endpoint]:
         )
 
 
-def node_addresses(nodes: Iterable[Document]) -> dict[str, str]:
-    """The address in the cluster of each node that is ready."""
-    return {
-        node["metadata"]["name"]: address["address"]
-        for node in nodes
-        for address in node["status"].get("addresses") or ()
-        if address["type"] == "InternalIP" and _is_ready(node)
-    }
+def node_addresses(nodes: Iterable[Document]) -> dict[str, tuple[str, ...]]:
+    """The addresses in the cluster of each node that is ready, in its own order."""
+    return {node["metadata"]["name"]: _internal(node) for node in nodes if _is_ready(node)}
+
+
+def family_of(address: str) -> str:
+    """`IPv4` or `IPv6`, as a service's `ipFamilies` name them."""
+    return "IPv6" if ":" in address else "IPv4"
+
+
+def _internal(node: Document) -> tuple[str, ...]:
+    addresses = node["status"].get("addresses") or ()
+    return tuple(a["address"] for a in addresses if a["type"] == "InternalIP")
 
 
 def _is_ready(node: Document) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.live.conftest import Namespace
 from tests.live.network_specimens import (
+    Document,
     deployment,
     pods,
     policy,
@@ -160,3 +161,92 @@ def test_without_the_rights(namespace: Namespace, tmp_path: Path) -> None:
     assert (0, {}) == (found.judged, found.findings)
     assert "forbidden" in found.gaps[0]
     assert "pods" in found.gaps[0]
+
+
+def test_without_the_right_to_list_nodes(namespace: Namespace, tmp_path: Path) -> None:
+    """Who may not list nodes judges the services without node ports, and learns which right."""
+    started(namespace, deployment("web"))
+    namespace.apply(
+        service("web", "web", TO_WEB),
+        service("node", "web", TO_WEB, type="NodePort"),
+        service("balanced", "web", TO_WEB, type="LoadBalancer"),
+    )
+    rights = ("create,delete,get,list,watch pods", "create,get pods/exec")
+
+    found = trial(namespace, "service_answers", kubeconfig=restricted(namespace, tmp_path, *rights))
+
+    assert (1, {}, 2) == (found.judged, found.findings, len(found.gaps))
+    for gap in found.gaps:
+        assert "node port" in gap
+        assert "needs the right to GET /api/v1/nodes" in gap
+
+
+def _apart_from_probers(name: str, *, strictly: bool) -> Document:
+    """A workload that keeps probers off its node: as far as there is another, or at all."""
+    term = {
+        "labelSelector": {
+            "matchLabels": {"app.kubernetes.io/managed-by": "pytest-containerpolicy"}
+        },
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    wish = {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "podAffinityTerm": term}
+        ]
+    }
+    order = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    document = deployment(name)
+    document["spec"]["template"]["spec"]["affinity"] = {
+        "podAntiAffinity": order if strictly else wish
+    }
+    return document
+
+
+def test_a_local_service_far_away(namespace: Namespace) -> None:
+    """Where no pod is near a local service, one of our own is started on its node."""
+    started(namespace, _apart_from_probers("web", strictly=False))
+    namespace.apply(service("near", "web", TO_WEB, internalTrafficPolicy="Local"))
+
+    found = trial(namespace, "service_answers")
+
+    assert (1, {}, []) == (found.judged, found.findings, found.gaps)
+
+
+def test_a_local_service_out_of_the_way(namespace: Namespace) -> None:
+    """Where none may be started on its node, its endpoint does not stand for its address."""
+    started(namespace, _apart_from_probers("web", strictly=True))
+    namespace.apply(
+        service("near", "web", TO_WEB, internalTrafficPolicy="Local"),
+        service("web", "web", TO_WEB),
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "two"},
+            "spec": {"hard": {"pods": "2"}},
+        },
+    )
+
+    found = trial(namespace, "service_answers")
+
+    assert (1, {}, 1) == (found.judged, found.findings, len(found.gaps))
+    assert "near" in found.gaps[0]
+    assert "no pod to ask from is on a node with an endpoint of address" in found.gaps[0]
+    assert "exceeded quota" in "".join(map(str, found.figures))
+
+
+def test_node_ports_and_policies(namespace: Namespace, enforcing: None) -> None:
+    """Pods that may not connect to nodes tell nothing of a node port; isolated pods need not."""
+    inside: list[Document] = [{"podSelector": {}}]
+    started(
+        namespace,
+        deployment("web"),
+        service("node", "web", TO_WEB, type="NodePort"),
+        policy("out", policyTypes=["Egress"], egress=[{"to": inside}]),
+    )
+
+    outwards = trial(namespace, "service_answers")
+    namespace.apply(policy("in", policyTypes=["Ingress"], ingress=[{"from": inside}]))
+    both_ways = trial(namespace, "service_answers")
+
+    assert {} == outwards.findings == both_ways.findings
+    assert (1, []) == (both_ways.judged, both_ways.gaps)

@@ -15,6 +15,7 @@ from pytest_containerpolicy.experiments.reach import Detail, Found, Probe
 from pytest_containerpolicy.experiments.reachability import Pod, Policies
 from pytest_containerpolicy.experiments.service_asking import Asking
 from pytest_containerpolicy.experiments.service_places import Place, places_of
+from pytest_containerpolicy.experiments.service_sources import Sources
 from pytest_containerpolicy.model.network import Service
 from tests.kubernetes_values import model_of
 from tests.unit.test_reachability import pod
@@ -50,7 +51,7 @@ class _Cluster:
 
 def _asking(*sources: Pod) -> Asking:
     lab = cast(KubernetesLab, _Cluster({}))
-    return Asking(lab, Policies([], ["shop"]), sources, timeout=1.0)
+    return Asking(lab, Sources(Policies([], ["shop"]), sources), timeout=1.0)
 
 
 @pytest.mark.parametrize(("policy", "nodes"), [("Cluster", set()), ("Local", {"n1"})])
