@@ -12,29 +12,31 @@ from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.options import Settings
 from pytest_containerpolicy.policies import Policy
 from pytest_containerpolicy.readings import Readings
-from pytest_containerpolicy.targets.uri import Target, Timeouts
+from pytest_containerpolicy.targets.uri import Target, Timeouts, parse_targets
 from pytest_containerpolicy.vocabulary import LEVELS, Level
 
 _SCOPED = (Workload, Container)
 
 
 class Laboratories:
-    """Where the experiments of a run act. `progress` shows a line to whoever watches."""
+    """Where the experiments of a run act. `progress` shows a line to whoever watches.
+
+    Raises `UsageError` as `lab_options` does.
+    """
 
     def __init__(
         self, settings: Settings, readings: Readings, progress: Callable[[str], None]
     ) -> None:
         self._settings = settings
         self._readings = readings
-        self._progress = progress
+        self._options = lab_options(settings, progress)
         self._labs: dict[str, Lab] = {}
 
     def of(self, target_id: str) -> Lab:
         """The laboratory of a target."""
         if target_id not in self._labs:
             target = self._readings.targets[target_id]
-            options = lab_options(self._settings, self._progress)
-            self._labs[target_id] = open_lab(target, timeouts_of(self._settings), options)
+            self._labs[target_id] = open_lab(target, timeouts_of(self._settings), self._options)
         return self._labs[target_id]
 
     def close(self) -> None:
@@ -85,13 +87,25 @@ class Laboratories:
 
 
 def lab_options(settings: Settings, progress: Callable[[str], None]) -> LabOptions:
-    """What the settings say of experiments."""
+    """What the settings say of experiments. Raises `UsageError` for URLs of several targets."""
+    if settings.urls and settings.level != "observe":
+        _require_one(parse_targets(settings.targets))
     return LabOptions(
         level=settings.level,
         prober_image=settings.prober_image or PROBER_IMAGE,
         urls=settings.urls,
         progress=progress,
     )
+
+
+def _require_one(targets: Iterable[Target]) -> None:
+    """Raise `UsageError` for several live targets: whose workload a URL leads to is not said."""
+    live = [target.id for target in targets if target.is_live]
+    if len(live) > 1:
+        raise UsageError(
+            f"--cp-url: allowed with one live target, here are {len(live)} ({', '.join(live)}):"
+            " give each a run of its own"
+        )
 
 
 def timeouts_of(settings: Settings) -> Timeouts:

@@ -36,7 +36,8 @@ _OPTIONS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("unreachable", "string", _ON_PROBLEM, "a target that can't be read: error (default) or skip"),
     ("unreadable", "string", _ON_PROBLEM, "what may not be looked at: error (default) or skip"),
     ("prober-image", "string", (), "an image with python3 for probers (default python:3-alpine)"),
-    ("url", "linelist", (), "WORKLOAD=URL: measure what clients of a workload get at this URL"),
+    ("url", "linelist", (), "[NAMESPACE/][KIND/]NAME=URL: measure what clients of this workload of "
+     "the only live target get at this URL (may be repeated)"),
     ("timeout", "string", (), "seconds to wait for an answer (default 30)"),
     ("connect-timeout", "string", (), "seconds to wait for a connection (default 3)"),
 )  # fmt: skip

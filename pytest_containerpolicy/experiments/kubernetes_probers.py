@@ -1,7 +1,7 @@
 """Places inside a cluster to measure from: a pod of our own, or a container beside another's."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -12,6 +12,8 @@ from pytest_containerpolicy.experiments.prober import source
 from pytest_containerpolicy.targets.kubernetes_exec import PodProcess
 
 LONGEST = 1800
+# A pod of ours may get others beside it: meshes inject them.
+PROBER = "prober"
 _LOADER = "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"
 _START_SECONDS = 60.0
 _PULL_FAILURES = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
@@ -39,13 +41,13 @@ def prober_pod(
     labels: Mapping[str, str] | None = None,
     node: str = "",
 ) -> Iterator[str]:
-    """The name of a running pod of the prober image, as long as the block lasts.
+    """The name of a pod whose container `PROBER` runs, as long as the block lasts.
 
     Raises `CannotLook` if it does not come up: no such image, no quota, no place.
     """
     name = f"containerpolicy-{secrets.token_hex(4)}"
     container = {
-        "name": "prober",
+        "name": PROBER,
         "image": lab.options.prober_image,
         "command": _WAIT,
         "resources": RESOURCES,
@@ -106,20 +108,19 @@ def debugger(
 
     def is_running() -> bool:
         statuses = lab.get(path)["status"].get("ephemeralContainerStatuses") or ()
-        own = [status for status in statuses if status["name"] == name]
-        return _started(lab, own)
+        return _started(lab, statuses, name)
 
     lab.wait_for(is_running, _START_SECONDS, f"ephemeral container {name} in {path}")
     return name
 
 
 def _is_running(lab: KubernetesLab, pod: Document) -> bool:
-    status = lab.get(pod_path(pod))["status"]
-    return _started(lab, status.get("containerStatuses") or ())
+    statuses = lab.get(pod_path(pod))["status"].get("containerStatuses") or ()
+    return _started(lab, statuses, PROBER)
 
 
-def _started(lab: KubernetesLab, statuses: "list[Document] | tuple[Document, ...]") -> bool:
-    for status in statuses:
+def _started(lab: KubernetesLab, statuses: Iterable[Document], name: str) -> bool:
+    for status in (status for status in statuses if status["name"] == name):
         state = status.get("state", {})
         waiting = state.get("waiting", {})
         if waiting.get("reason") in _PULL_FAILURES:

@@ -13,7 +13,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
     Refused,
     workload_path,
 )
-from pytest_containerpolicy.experiments.kubernetes_probers import prober_pod, start_prober
+from pytest_containerpolicy.experiments.kubernetes_probers import PROBER, prober_pod, start_prober
 from pytest_containerpolicy.experiments.traffic import Tls
 from pytest_containerpolicy.experiments.viewpoint import Choice, Viewpoint
 from pytest_containerpolicy.model.network import Service, ServicePort
@@ -133,7 +133,7 @@ def _prober_in_nobodys_way(lab: KubernetesLab, workload: Workload) -> Iterator[s
     had_room = _has_room(lab, workload)
     with prober_pod(lab, workload.namespace) as pod:
         # Without the right to exec a pod is of no use, and it is better to know now.
-        lab.execute(workload.namespace, pod, ["python3", "-c", ""])
+        lab.execute(workload.namespace, pod, ["python3", "-c", ""], container=PROBER)
         if had_room and not _has_room(lab, workload):
             raise CannotLook(
                 f"the quotas of namespace {workload.namespace} have no room for it beside an"
@@ -165,7 +165,7 @@ def beside(lab: KubernetesLab, entrance: Entrance, pod: str) -> Viewpoint:
     return Viewpoint(
         text=f"through {entrance.name} from a pod beside it",
         bases=tuple(f"{scheme}://{host}:{entrance.number}" for scheme in entrance.schemes),
-        stream=lambda: start_prober(lab, service.ref.namespace, pod),
+        stream=lambda: start_prober(lab, service.ref.namespace, pod, PROBER),
         # Servers that look at the name they are asked for know this one.
         headers={"Host": f"{entrance.host}:{entrance.number}"},
         tls=Tls(verify=False, server_name=entrance.host),

@@ -17,8 +17,9 @@ from pytest_containerpolicy.errors import (
     Unreachable,
 )
 from pytest_containerpolicy.experiments.journal import Entry, Journal, state_folder
+from pytest_containerpolicy.model.refs import ObjectRef
 from pytest_containerpolicy.model.workload import Workload
-from pytest_containerpolicy.targets.uri import Target, Timeouts
+from pytest_containerpolicy.targets.uri import Target, Timeouts, split_uri
 from pytest_containerpolicy.vocabulary import LEVELS, Level
 
 Answer = TypeVar("Answer")
@@ -34,8 +35,8 @@ _OUTAGE_PAUSE = 1.0
 class LabOptions(Struct, frozen=True, kw_only=True):
     """What a run may do and where from.
 
-    `prober_image` is any image with a `python3`; `urls` leads from `namespace/name` (or a plain
-    name) to the URL that clients of a workload use; `progress` shows a line to whoever watches.
+    `prober_image` is any image with a `python3`; `urls` leads from `[NAMESPACE/][KIND/]NAME` to the
+    URL that clients of a workload use; `progress` shows a line to whoever watches.
     """
 
     level: Level = "observe"
@@ -134,9 +135,32 @@ class Lab(ABC):
         self.figures.append(str(text))
 
     def url_of(self, workload: Workload) -> str:
-        """The URL that the user gave for a workload; empty if none."""
-        urls = self.options.urls
-        return urls.get(workload.ref.qualified_name) or urls.get(workload.name, "")
+        """The URL that the user gave for a workload; empty if none.
+
+        Raises `CannotLook` if what the user called it may be another workload.
+        """
+        for name in _names(workload.ref):
+            if url := self.options.urls.get(name):
+                self._require_only(workload, name)
+                return url
+        return ""
+
+    def _require_only(self, workload: Workload, name: str) -> None:
+        namespace = workload.namespace
+        others = [
+            str(other.ref)
+            for other in workload.model.all(Workload)
+            if name in _names(other.ref) and other.ref != workload.ref
+        ]
+        # What a namespace that is not named here would have by that name was not read.
+        named = set(split_uri(self.target.uri).values("namespace"))
+        if namespace and not name.startswith(f"{namespace}/") and named != {namespace}:
+            others.append(f"one of a namespace other than {namespace}")
+        if others:
+            raise CannotLook(
+                f"{workload.ref}: --cp-url {name}=URL may mean {' or '.join(others)}: write"
+                f" {_names(workload.ref)[0]}=URL"
+            )
 
     def once(self, key: Hashable, make: Callable[[], Answer]) -> Answer:
         """What `make` gave when it was first asked for in this run; a failure is kept as well."""
@@ -233,6 +257,12 @@ class Lab(ABC):
             )
         if not self.target.covers(workload.kind, workload.name):
             raise CannotLook(f"{workload.ref} is not among what {self.target.uri} names")
+
+
+def _names(ref: ObjectRef) -> list[str]:
+    """What a user may call an object, the most exact first: `[NAMESPACE/][KIND/]NAME`."""
+    own = [f"{ref.kind}/{ref.name}", f"{ref.kind.lower()}/{ref.name}", ref.name]
+    return [f"{ref.namespace}/{name}" for name in own if ref.namespace] + own
 
 
 def new_run() -> str:

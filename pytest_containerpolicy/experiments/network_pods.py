@@ -8,6 +8,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
     Document,
     is_ready,
 )
+from pytest_containerpolicy.experiments.kubernetes_probers import PROBER
 from pytest_containerpolicy.experiments.reachability import Pod
 from pytest_containerpolicy.model.container import ContainerPort
 
@@ -29,7 +30,7 @@ def pod_of(document: Document, namespace_labels: Document) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         ports=tuple(_declared(spec)),
         answering=frozenset(_answering(spec)) if is_ready(document) else frozenset(),
-        container=spec["containers"][0]["name"],
+        container=_asked_from(document),
         workload=" ".join(workload_of(metadata)),
     )
 
@@ -49,6 +50,12 @@ def workload_of(metadata: Document) -> tuple[str, str]:
 def is_ours(metadata: Document) -> bool:
     """Whether an object was created by a run of ours."""
     return bool((metadata.get("labels") or {}).get(MANAGED_BY) == MANAGER)
+
+
+def _asked_from(document: Document) -> str:
+    """The container to ask from: in a pod of ours not the one that a mesh put before it."""
+    names = [container["name"] for container in document["spec"]["containers"]]
+    return PROBER if is_ours(document["metadata"]) and PROBER in names else str(names[0])
 
 
 def _declared(spec: Document) -> Iterator[ContainerPort]:

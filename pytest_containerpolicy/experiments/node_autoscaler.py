@@ -7,7 +7,10 @@ from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab, Refused
 from pytest_containerpolicy.targets.kubernetes_failures import FORBIDDEN
 
-_STATUS = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
+_STATUS = "cluster-autoscaler-status"
+_EVERYWHERE = "/api/v1/configmaps"
+# Where it is unless `--namespace` says otherwise; its Helm chart gives the release's namespace.
+_USUAL = f"/api/v1/namespaces/kube-system/configmaps/{_STATUS}"
 _KARPENTER = "/apis/karpenter.sh"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
 # It writes every ten seconds; a cluster's clock and this machine's differ.
@@ -25,21 +28,43 @@ def nodes_may_be_added(lab: KubernetesLab) -> str:
 
 
 def _node_autoscaler(lab: KubernetesLab) -> str:
-    if _found(lab, _KARPENTER, "Karpenter"):
+    if _has_karpenter(lab):
         return "Karpenter"
-    status = _found(lab, _STATUS, "Cluster Autoscaler")
-    return "Cluster Autoscaler" if status and is_fresh(status) else ""
+    return "Cluster Autoscaler" if _has_cluster_autoscaler(lab) else ""
 
 
-def _found(lab: KubernetesLab, path: str, name: str) -> Document | None:
+def _has_karpenter(lab: KubernetesLab) -> bool:
     try:
-        return lab.find(path)
+        return lab.find(_KARPENTER) is not None
     except Refused as refusal:
-        if refusal.status == FORBIDDEN:
-            raise CannotLook(
-                f"whether {name} adds nodes is not known (403): needs get on {path}"
-            ) from None
-        raise
+        raise _gap(refusal, "Karpenter", f"get on {_KARPENTER}") from None
+
+
+def _has_cluster_autoscaler(lab: KubernetesLab) -> bool:
+    query = {"fieldSelector": f"metadata.name={_STATUS}"}
+    try:
+        return any(map(is_fresh, lab.get(_EVERYWHERE, query)["items"]))
+    except Refused as refusal:
+        if refusal.status == FORBIDDEN and _is_usual(lab):
+            return True
+        right = f"list on the configmaps {_STATUS} of all namespaces"
+        raise _gap(refusal, "Cluster Autoscaler", right) from None
+
+
+def _is_usual(lab: KubernetesLab) -> bool:
+    """Whether one is at work in its usual place, as far as this run may look."""
+    try:
+        status = lab.find(_USUAL)
+    except Refused:
+        return False
+    return status is not None and is_fresh(status)
+
+
+def _gap(refusal: Refused, name: str, right: str) -> CannotLook:
+    """What a refusal leaves open."""
+    if refusal.status != FORBIDDEN:
+        return refusal
+    return CannotLook(f"whether {name} adds nodes is not known (403): needs {right}")
 
 
 def is_fresh(status: Document) -> bool:

@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.autoscaling import foresee_scaling
 from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
+from pytest_containerpolicy.experiments.node_autoscaler import nodes_may_be_added
 from pytest_containerpolicy.experiments.registry import find_experiment
 from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.cluster import Autoscaler
@@ -21,11 +25,13 @@ from tests.live.kubernetes_access import account, kubeconfig_for
 from tests.live.test_experiment_drain import laboratory, texts
 from tests.testbed.shell import wait_until
 
-CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
+# A pod that does nothing may use some CPU while it starts, and is not to be scaled for it.
+CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 1_000_000}}
 QUEUE = {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "5"}}
 RESOURCE = {"type": "Resource", "resource": CPU}
 EXTERNAL = {"type": "External", "external": QUEUE}
 STORAGE = "local-path.storageclass.storage.k8s.io/requests.storage"
+RBAC = Path(__file__).parents[2] / "examples" / "rbac"
 STATUS = "cluster-autoscaler-status"
 
 
@@ -54,6 +60,12 @@ def quota(name: str, **hard: str) -> dict[str, Any]:
     }
 
 
+def _limit(namespace: Namespace, name: str, **hard: str) -> None:
+    """Make a ResourceQuota, and wait until what is created next is counted."""
+    namespace.apply(quota(name, **hard))
+    namespace.wait("jsonpath={.status.hard}", f"quota/{name}")
+
+
 def outlook(
     lab: KubernetesLab, only: str = "", patience: float = 120
 ) -> tuple[dict[str, str], list[str]]:
@@ -71,8 +83,8 @@ def test_where_the_growth_ends(namespace: Namespace, tmp_path: Path) -> None:
     data = stateful("data")
     data["spec"]["template"]["spec"]["containers"][0] |= small
     data["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = "2Mi"
+    _limit(namespace, "volumes", **{STORAGE: "6Mi"})
     namespace.apply(
-        quota("volumes", **{STORAGE: "6Mi"}),
         *(workload("fine", container=small), autoscaler("fine")),
         *(workload("blind", container=small), autoscaler("blind", metric=EXTERNAL)),
         *(workload("off", 0, container=small), autoscaler("off")),
@@ -80,8 +92,8 @@ def test_where_the_growth_ends(namespace: Namespace, tmp_path: Path) -> None:
         *(data, autoscaler("data", kind="StatefulSet")),
         autoscaler("gone"),
     )
-    namespace.kubectl("rollout", "status", "statefulset/data", "--timeout=90s")
-    namespace.kubectl("rollout", "status", "deployment/big", "--timeout=90s")
+    for name in ("statefulset/data", "deployment/big", "deployment/fine", "deployment/blind"):
+        namespace.kubectl("rollout", "status", name, "--timeout=90s")
     before = _uids(namespace)
 
     with laboratory(namespace, tmp_path) as lab:
@@ -110,7 +122,10 @@ def _check_pods_without_a_node(namespace: Namespace, folder: Path) -> None:
 
 
 def _check_node_autoscaler(namespace: Namespace, folder: Path) -> None:
-    """Where nodes are added, the room on those that there are says nothing."""
+    """Where nodes are added, the room on those that there are says nothing.
+
+    What adds them may be installed in any namespace, this test's own for example.
+    """
     with _autoscaler_status(namespace, datetime.now(UTC)), laboratory(namespace, folder) as lab:
         found, (gap,) = outlook(lab, "big")
     assert {} == found
@@ -124,16 +139,38 @@ def _check_node_autoscaler(namespace: Namespace, folder: Path) -> None:
 
 @contextmanager
 def _autoscaler_status(namespace: Namespace, at: datetime) -> Iterator[None]:
-    system = Namespace(namespace.cluster, "kube-system")
     status = f"time: {at:%Y-%m-%d %H:%M:%S}.1 +0000 UTC\nautoscalerStatus: Running"
     metadata = {"name": STATUS}
-    system.apply(
+    namespace.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"status": status}}
     )
     try:
         yield
     finally:
-        system.kubectl("delete", "configmap", STATUS)
+        namespace.kubectl("delete", "configmap", STATUS)
+
+
+def test_the_right_to_look_for_an_autoscaler(namespace: Namespace, tmp_path: Path) -> None:
+    """Without it nothing is known; the role of the examples is enough, and reads nothing else."""
+    name, user = f"autoscalers-{namespace.name}", f"{namespace.name}:reader"
+    config = kubeconfig_for(namespace.cluster, tmp_path, {"token": account(namespace, "reader")})
+    with laboratory(namespace, tmp_path, config) as lab, pytest.raises(CannotLook) as gap:
+        nodes_may_be_added(lab)
+    assert f"(403): needs list on the configmaps {STATUS} of all namespaces" in str(gap.value)
+
+    namespace.kubectl("apply", "-f", str(RBAC / "probe.yaml"))
+    role = ("--clusterrole=containerpolicy-node-autoscalers", f"--serviceaccount={user}")
+    namespace.kubectl("create", "clusterrolebinding", name, *role)
+    try:
+        with (
+            _autoscaler_status(namespace, datetime.now(UTC)),
+            laboratory(namespace, tmp_path, config) as lab,
+        ):
+            assert "Cluster Autoscaler" == nodes_may_be_added(lab)
+            with pytest.raises(CannotLook, match="needs the right to GET /api/v1/configmaps"):
+                lab.items("/api/v1/configmaps")
+    finally:
+        namespace.kubectl("delete", "clusterrolebinding", name)
 
 
 def _uids(namespace: Namespace) -> set[tuple[str, str]]:
@@ -146,7 +183,8 @@ def _uids(namespace: Namespace) -> set[tuple[str, str]]:
 def test_pods_that_are_refused(namespace: Namespace, tmp_path: Path) -> None:
     """A quota, and a security standard that was tightened since, refuse more pods."""
     small = requests(cpu="1m", memory="8Mi")
-    namespace.apply(quota("few", pods="2"), workload("web", container=small), autoscaler("web"))
+    _limit(namespace, "few", pods="2")
+    namespace.apply(workload("web", container=small), autoscaler("web"))
     namespace.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     restricted = "pod-security.kubernetes.io/enforce=restricted"
     namespace.kubectl("label", "namespace", namespace.name, restricted)

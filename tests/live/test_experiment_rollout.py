@@ -184,29 +184,32 @@ def test_stateful_set_that_hangs(shop: Namespace) -> None:
     assert {} == _template(shop, "stuck", "statefulset")["metadata"].get("annotations", {})
 
 
-def test_no_right_to_delete_pods(shop: Namespace, tmp_path: Path) -> None:
+def test_no_right_to_delete_pods(namespace: Namespace, tmp_path: Path) -> None:
     """Who could not take a StatefulSet's hung rollout back does not begin it."""
-    rolled_out(shop, served("kept", "StatefulSet", grace=1, replicas=1))
+    rolled_out(namespace, served("kept", "StatefulSet", grace=1, replicas=1))
     patch = {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["patch"]}
-    config = limited(shop, tmp_path, [patch])
+    config = limited(namespace, tmp_path, [patch])
     try:
-        with laboratory(shop) as known, laboratory(shop, kubeconfig=config) as lab:
+        with laboratory(namespace) as known, laboratory(namespace, kubeconfig=config) as lab:
             found = workload(known, "kept")
             with pytest.raises(CannotLook, match="needs the right to delete pods in namespace"):
                 require_restartable(lab, found)
     finally:
-        unlimited(shop)
+        unlimited(namespace)
 
 
-def test_scaled_meanwhile(shop: Namespace) -> None:
+def test_scaled_meanwhile(namespace: Namespace) -> None:
     """Whoever scales the workload meanwhile makes the measurement void."""
-    scale = ("scale", "deployment/drains", "--replicas=3")
-    with laboratory(shop, progress=_once_rolling(lambda: shop.kubectl(*scale))) as lab:
-        judgement = _judge(lab, "drains")
+    rolled_out(namespace, served("web"))
+    scale = ("scale", "deployment/web", "--replicas=3")
+    with laboratory(namespace, progress=_once_rolling(lambda: namespace.kubectl(*scale))) as lab:
+        judgement = _judge(lab, "web")
 
     [gap] = judgement.gaps
     assert "was scaled from 2 to 3 pods meanwhile" in gap
-    assert "successfully" in shop.kubectl("rollout", "status", "deployment/drains", "--timeout=60s")
+    assert "successfully" in namespace.kubectl(
+        "rollout", "status", "deployment/web", "--timeout=60s"
+    )
 
 
 def test_deleted_meanwhile(shop: Namespace) -> None:
@@ -272,16 +275,17 @@ def test_availability_through_the_proxy(shop: Namespace) -> None:
     assert seen.measurement.requests > seen.measurement.failed
 
 
-def test_no_right_to_patch(shop: Namespace, tmp_path: Path) -> None:
+def test_no_right_to_patch(namespace: Namespace, tmp_path: Path) -> None:
     """Without the right to restart, it is named, and nothing is touched."""
-    token = account(shop, "reader")
+    rolled_out(namespace, served("web", grace=1, replicas=1))
+    token = account(namespace, "reader")
     rules = ("--verb=get,list,watch,create,delete", "--resource=*.apps,*.coordination.k8s.io,*")
-    shop.kubectl("create", "role", "reader", *rules)
-    user = f"--serviceaccount={shop.name}:reader"
-    shop.kubectl("create", "rolebinding", "reader", "--role=reader", user)
-    config = kubeconfig_for(shop.cluster, tmp_path, {"token": token})
-    with laboratory(shop) as known, laboratory(shop, kubeconfig=config) as lab:
-        found = workload(known, "good")
+    namespace.kubectl("create", "role", "reader", *rules)
+    user = f"--serviceaccount={namespace.name}:reader"
+    namespace.kubectl("create", "rolebinding", "reader", "--role=reader", user)
+    config = kubeconfig_for(namespace.cluster, tmp_path, {"token": token})
+    with laboratory(namespace) as known, laboratory(namespace, kubeconfig=config) as lab:
+        found = workload(known, "web")
         with pytest.raises(CannotLook, match=r"namespaces|patch deployments"):
             measure_rollout(found, lab)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -69,15 +70,24 @@ fix: f.
 """
 RUN = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--cp-pack=pack"]
 WAIT = 30.0
+OUTPUT = "output.txt"
+STARTED: list[subprocess.Popen[str]] = []
 
 
 @pytest.fixture
-def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the experiment and its policy, and a state folder of its own."""
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the experiment and its policy, and a state folder of its own.
+
+    What was started there ends with the test: a run that outlives it would disturb the next try.
+    """
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "conftest.py").write_text(CONFTEST)
     _write_policy(tmp_path, 0.1)
-    return tmp_path
+    yield tmp_path
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
 
 
 def _write_policy(suite: Path, seconds: float) -> None:
@@ -148,18 +158,31 @@ def test_dry_run(suite: Path, shop: Namespace) -> None:
     )
 
 
-def _start(suite: Path, shop: Namespace) -> subprocess.Popen[bytes]:
+def _start(suite: Path, shop: Namespace) -> subprocess.Popen[str]:
     """A run that is in the middle of its experiment on one workload."""
     _write_policy(suite, 60)
-    process = subprocess.Popen(
-        _arguments(shop, "&workload=web"),
-        cwd=suite,
-        stdout=subprocess.PIPE,
-        # Whoever runs this suite in the background has told it to ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    return _begun(suite, shop, _arguments(shop, "&workload=web"))
+
+
+def _begun(suite: Path, shop: Namespace, arguments: list[str]) -> subprocess.Popen[str]:
+    """A run whose experiment has begun; what it prints is in `_printed`."""
+    with (suite / OUTPUT).open("w") as output:
+        process = subprocess.Popen(
+            arguments,
+            cwd=suite,
+            stdout=output,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            text=True,
+            # Whoever runs this suite in the background has told it to ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    STARTED.append(process)
     wait_until("the experiment has begun", lambda: bool(_marked(shop)), WAIT)
     return process
+
+
+def _printed(suite: Path) -> str:
+    return (suite / OUTPUT).read_text()
 
 
 def test_interrupted_once(suite: Path, shop: Namespace) -> None:
@@ -242,20 +265,20 @@ def test_two_runs(suite: Path, shop: Namespace) -> None:
 
 def test_server_away_while_restoring(suite: Path, shop: Namespace) -> None:
     """An API server that is away for seconds leaves nothing changed, and the verdict stands."""
-    _write_policy(suite, 3)
+    _write_policy(suite, 10)
     with relay(shop.cluster.server) as between:
         changes: dict[str, object] = {"server": between.url, "tls-server-name": "kubernetes"}
         kubeconfig = kubeconfig_for(shop.cluster, suite, changes=changes)
         arguments = _arguments(shop, "&workload=web", kubeconfig)
-        process = subprocess.Popen(arguments, cwd=suite, stdout=subprocess.PIPE, text=True)
-        wait_until("the experiment has begun", lambda: bool(_marked(shop)), WAIT)
+        process = _begun(suite, shop, arguments)
         between.cut()
-        time.sleep(8)
+        retries = f"trying again for 60 s: Deployment {shop.name}/web is marked"
+        wait_until("the run misses the server", lambda: retries in _printed(suite), WAIT)
+        time.sleep(3)
         between.mend()
-        printed, _ = process.communicate(timeout=60)
+        process.wait(60)
 
-    assert 0 == process.returncode, printed
-    assert f"trying again for 60 s: Deployment {shop.name}/web is marked" in printed
+    assert 0 == process.returncode, _printed(suite)
     assert [] == _marked(shop) + _leases(shop)
 
 
@@ -266,13 +289,11 @@ def test_interrupted_and_not_restored(suite: Path, shop: Namespace) -> None:
     )
     (suite / "conftest.py").write_text(broken)
     _write_policy(suite, 60)
-    process = subprocess.Popen(_arguments(shop), cwd=suite, stdout=subprocess.PIPE, text=True)
-    wait_until("the experiment has begun", lambda: bool(_marked(shop)), WAIT)
+    process = _begun(suite, shop, _arguments(shop))
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=WAIT)
 
-    assert pytest.ExitCode.INTERRUPTED == process.returncode
-    assert f"not restored: Deployment {shop.name}/bad is marked: no;" in printed
+    assert pytest.ExitCode.INTERRUPTED == process.wait(WAIT)
+    assert f"not restored: Deployment {shop.name}/bad is marked: no;" in _printed(suite)
     assert ["bad"] == _marked(shop)
 
 

@@ -132,3 +132,13 @@ def test_url_of_a_workload(pytester: pytest.Pytester) -> None:
 
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     result.stderr.fnmatch_lines(["*is not WORKLOAD=URL, such as shop/web=https://shop.example/*"])
+
+
+def test_url_with_several_live_targets(pytester: pytest.Pytester, cluster: str) -> None:
+    """A --cp-url does not say which target's workload it leads to: it is for one live target."""
+    targets = (f"--cp-target={cluster}&namespace=shop", "--cp-target=engine+unix:///none.sock")
+    url = "--cp-url=shop/web=https://shop.example/"
+    result = pytester.runpytest(*targets, url, "--cp-level=probe")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines(["*--cp-url: allowed with one live target, here are 2 (*"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_containerpolicy.experiments.kubernetes_lab import MANAGED_BY, MANAGER
 from pytest_containerpolicy.experiments.network_pods import is_ours, pod_of, workload_of
 from pytest_containerpolicy.experiments.network_scene import versions
 from pytest_containerpolicy.experiments.reachability import Pod, Policies
@@ -54,6 +55,16 @@ def test_a_pod_that_is_not_ready() -> None:
         condition["status"] = "False"
 
     assert frozenset() == pod_of(document, {}).answering
+
+
+def test_a_pod_of_ours_that_a_mesh_has_added_to() -> None:
+    """It is asked from our container, whatever stands before it."""
+    document = json.loads(json.dumps(documents("Pod")[0]))
+    document["spec"]["containers"] += [{"name": "prober"}]
+    assert "app" == pod_of(document, {}).container
+
+    document["metadata"]["labels"][MANAGED_BY] = MANAGER
+    assert "prober" == pod_of(document, {}).container
 
 
 def test_policies(pods: dict[str, Pod]) -> None:
