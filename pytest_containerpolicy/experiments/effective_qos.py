@@ -10,7 +10,7 @@ from msgspec import Struct
 from pytest_containerpolicy.checks.registry import Violation
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.inside import Document, few
-from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, workload_path
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, is_alive, workload_path
 from pytest_containerpolicy.experiments.kubernetes_revisions import progress_of
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
@@ -20,7 +20,6 @@ from pytest_containerpolicy.model.workload import Workload
 
 _GUARANTEED, _BURSTABLE, _BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 _NAMES = ("cpu", "memory")
-_ENDED = ("Succeeded", "Failed")
 
 
 class Declared(Struct, frozen=True, kw_only=True):
@@ -35,7 +34,7 @@ def qos_in_force(workload: Workload, lab: Lab) -> Iterator[Violation]:
     """What admission adds to pods or changes in them does not spoil a Guaranteed class."""
     if not isinstance(lab, KubernetesLab):
         raise CannotLook(f"{lab.platform} knows no QoS classes")
-    pods = list(filter(_has_class, lab.pods(workload)))
+    pods = [pod for pod in lab.pods(workload) if is_alive(pod) and "qosClass" in pod["status"]]
     if not pods:
         raise CannotLook(f"{workload.ref} has no pod that runs: there is nothing to look into")
     lesser = [pod for pod in pods if pod["status"]["qosClass"] != _GUARANTEED]
@@ -140,13 +139,6 @@ def _is_guaranteed_pod(spec: Document) -> bool:
     if whole:
         return set(_NAMES) <= set(whole.get("requests") or ()) and _is_guaranteed(_amounts(spec))
     return qos_class(_containers(spec)) == _GUARANTEED
-
-
-def _has_class(pod: Document) -> bool:
-    """Whether a pod is, and stays, what its workload runs."""
-    status = pod["status"]
-    is_leaving = "deletionTimestamp" in pod["metadata"] or status.get("phase") in _ENDED
-    return "qosClass" in status and not is_leaving
 
 
 def _is_newest(pod: Document, controller: Document) -> bool:

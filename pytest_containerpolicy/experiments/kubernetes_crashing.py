@@ -20,6 +20,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
     Document,
     KubernetesLab,
     Refused,
+    is_alive,
     is_ready,
     pod_path,
 )
@@ -100,7 +101,7 @@ def pod_is_ready(lab: KubernetesLab, path: str, uid: str) -> None:
 
 def _in_a_loop(lab: KubernetesLab, workload: Workload, within: float, stays: float) -> Crash | None:
     """What needs no crash of ours to be seen: a container that crashes again and again."""
-    for pod in lab.pods(workload):
+    for pod in filter(is_alive, lab.pods(workload)):
         for status in pod["status"].get("containerStatuses") or ():
             if status["state"].get("waiting", {}).get("reason") == _LOOP:
                 return Crash(
@@ -125,7 +126,9 @@ def _kill(
     lab: KubernetesLab, pod: Document, container: Document, strike: Callable[[], None]
 ) -> str:
     """Kill the main process of a container; returns what kept us from it."""
-    metadata, identity = pod["metadata"], _status(pod, container["name"])["containerID"]
+    metadata, identity = pod["metadata"], _status(pod, container["name"]).get("containerID")
+    if not identity:
+        return "it has not started"
     try:
         beside = _beside(lab, pod, container)
     except CannotLook as gap:

@@ -30,7 +30,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
 from pytest_containerpolicy.experiments.kubernetes_reasons import reasons_of
 from pytest_containerpolicy.experiments.kubernetes_revisions import (
     progress_of,
-    require_steady,
+    require_rest,
     require_unchanged,
 )
 from pytest_containerpolicy.experiments.kubernetes_watch import PodWatch
@@ -63,7 +63,7 @@ def plan_drain(lab: KubernetesLab, workload: Workload, node: str = "") -> DrainP
 
     Raises `CannotLook` if the workload is not at rest, or has no pod there.
     """
-    document = require_steady(lab, workload)
+    document = require_rest(lab, workload)
     live = read_cluster(lab)
     pods = [pod for pod in live.pods_of(workload) if pod.can_be_evicted and pod.node]
     nodes = Counter(pod.node for pod in pods)
@@ -95,7 +95,7 @@ def drain(
     that long. Raises `CannotLook` if somebody else cordoned the node, or interferes.
     """
     with (
-        PodWatch(lab, workload) as watch,
+        PodWatch(lab, lab.of_any_revision(workload)) as watch,
         restored(lab, workload, plan),
         cordoned(lab, plan.node, alone=True),
     ):
@@ -123,7 +123,7 @@ def evicted_are_back(lab: KubernetesLab, path: str, uid: str) -> None:
         document = lab.find(path)
         if document is None or document["metadata"]["uid"] != uid:
             return True
-        return progress_of(document).is_complete
+        return progress_of(document).is_well
 
     lab.wait_for(is_back, _BACK_SECONDS, f"all pods of {path} to be ready again")
 
@@ -183,7 +183,7 @@ class _Course:
         return [life.name for life in lives if life.uid in uids and life.gone is None]
 
     def _is_over(self, document: Document) -> bool:
-        return not self._left and progress_of(document).is_complete
+        return not self._left and progress_of(document).is_well
 
     def _ask(self) -> None:
         if time.monotonic() - self._asked < _ASK_AGAIN_SECONDS:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.journal import Journal
@@ -47,6 +48,7 @@ _PATCH_TYPES = {
 }
 _TOO_MANY = 429
 _SERVER_ERROR = 500
+_ENDED = ("Succeeded", "Failed")
 _REMOVAL_SECONDS = 60.0
 
 
@@ -161,13 +163,29 @@ class KubernetesLab(Lab):
     # Pods and programs in them.
 
     def pods(self, workload: Workload) -> list[Document]:
-        """The live pods of a workload: those that it controls, not others with like labels."""
+        """The pods of a workload, of any revision: those it controls, not others with like labels.
+
+        Those that have ended or are about to are among them: `is_alive` tells.
+        """
         path = f"/api/v1/namespaces/{workload.namespace}/pods"
         if workload.kind == "Pod":
             pod = self.find(f"{path}/{workload.name}")
             return [pod] if pod else []
-        found = self.items(path, workload.labels)
+        found = self.items(path, self.of_any_revision(workload).labels)
         return [pod for pod in found if controls(workload, pod)]
+
+    def of_any_revision(self, workload: Workload) -> Workload:
+        """The workload, but with those labels only that its pods of every revision have.
+
+        Pods of an older template may lack the present one's; what the selector wants stays.
+        """
+        if workload.kind not in _PLURALS:
+            return workload
+        document = self.find(workload_path(workload))
+        if document is None:
+            return workload
+        # What its other expressions leave out is no pod of the workload's either.
+        return replace(workload, labels=document["spec"]["selector"].get("matchLabels") or {})
 
     def execute(
         self,
@@ -281,6 +299,11 @@ def is_ready(pod: Document) -> bool:
     conditions = pod["status"].get("conditions") or ()
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
     return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def is_alive(pod: Document) -> bool:
+    """Whether a pod neither has ended, as one that was evicted has, nor is on its way out."""
+    return pod["status"].get("phase") not in _ENDED and "deletionTimestamp" not in pod["metadata"]
 
 
 @contextmanager

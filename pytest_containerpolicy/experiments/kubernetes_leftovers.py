@@ -61,8 +61,7 @@ def trace(workload: Workload, pod: Document, places: Sequence[Place]) -> dict[st
     metadata = pod["metadata"]
     found = Trace(
         namespace=workload.namespace,
-        # Of another revision its pods may have other labels, some of them.
-        labels=dict(workload.labels.items() & metadata["labels"].items()),
+        labels=dict(workload.labels),
         stable_name=metadata["name"] if workload.kind == "StatefulSet" else "",
         uid=metadata["uid"],
         node=pod["spec"]["nodeName"],

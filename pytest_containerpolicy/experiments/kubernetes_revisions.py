@@ -4,7 +4,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#updating-a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
     KubernetesLab,
     Refused,
     is_ready,
+    pod_path,
     workload_path,
 )
 from pytest_containerpolicy.experiments.lab import undo
@@ -28,14 +29,21 @@ _OUTAGE_SECONDS = 20.0
 _CONFLICTS = (409, 422)
 _TOO_MANY = 429
 _SERVER_ERRORS = range(500, 600)
+# Of a Deployment's pods, and of a StatefulSet's or a DaemonSet's.
+_REVISION_LABELS = ("pod-template-hash", "controller-revision-hash")
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far a rollout is, in pods, by the rules of `kubectl rollout status`."""
+    """How far a rollout is, in pods, by the rules of `kubectl rollout status`.
+
+    `is_well`: all pods that are wanted are available, and no others are there, be they of one
+    revision or, where updates are staged, of several.
+    """
 
     wanted: int
     updated: int
     available: int
+    is_well: bool
     is_complete: bool
 
     def __str__(self) -> str:
@@ -60,29 +68,50 @@ def progress_of(document: Document) -> Progress:
         available = status.get("availableReplicas", 0)
     seen = status.get("observedGeneration", 0) >= document["metadata"]["generation"]
     updated = updated if seen else 0
-    complete = wanted == updated == available == existing
+    well = seen and wanted == available == existing
+    complete = well and wanted == updated
     if kind == "StatefulSet":
         complete = complete and status.get("currentRevision") == status.get("updateRevision")
-    return Progress(wanted=wanted, updated=updated, available=available, is_complete=complete)
+    return Progress(
+        wanted=wanted, updated=updated, available=available, is_well=well, is_complete=complete
+    )
 
 
 def require_steady(lab: KubernetesLab, workload: Workload) -> Document:
-    """The workload as it is, with nobody rolling it out and all its pods available.
+    """The workload as it is, able to be rolled out, which nobody does, and all pods available.
 
     Raises `CannotLook` otherwise: what is in motion already would be blamed for it.
     """
+    return _required(lab, workload, hindrance_to)
+
+
+def require_rest(lab: KubernetesLab, workload: Workload) -> Document:
+    """The workload as it is, with all its pods available, be its rollouts paused or staged.
+
+    Raises `CannotLook` otherwise: what is in motion already would be blamed for it.
+    """
+    return _required(lab, workload, unrest_of)
+
+
+def _required(
+    lab: KubernetesLab, workload: Workload, hindrance: Callable[[Document], str]
+) -> Document:
     document = lab.find(workload_path(workload))
     if document is None:
         raise CannotLook(f"{workload.ref} is gone since it was read")
-    hindrance = hindrance_to(document)
-    if hindrance:
-        raise CannotLook(f"{workload.ref}: {hindrance}")
+    if reason := hindrance(document):
+        raise CannotLook(f"{workload.ref}: {reason}")
     return document
 
 
 def hindrance_to(document: Document) -> str:
     """Why a workload can't be rolled out now; empty if it can."""
-    spec, progress = document["spec"], progress_of(document)
+    return _staging_of(document) or unrest_of(document)
+
+
+def _staging_of(document: Document) -> str:
+    """Why pods of several revisions may stay side by side; empty if they may not."""
+    spec = document["spec"]
     strategy = spec.get("updateStrategy", {})
     if spec.get("paused"):
         return "its rollouts are paused: kubectl rollout resume"
@@ -91,9 +120,15 @@ def hindrance_to(document: Document) -> str:
     partition = (strategy.get("rollingUpdate") or {}).get("partition")
     if partition:
         return f"a staged rollout is set (partition {partition})"
+    return ""
+
+
+def unrest_of(document: Document) -> str:
+    """Why a workload is not at rest; empty if it is."""
+    progress = progress_of(document)
     if not progress.wanted:
         return "it has no pods"
-    if not progress.is_complete:
+    if not (progress.is_well if _staging_of(document) else progress.is_complete):
         return f"a rollout is under way or some pods are not well: {progress}"
     return ""
 
@@ -135,20 +170,32 @@ def revised(
 
     After the block the former value comes back, and all is waited for; with `keep` only if the
     rollout did not complete. Raises `Refused` if somebody changed the workload, `CannotLook` for a
-    bare ReplicaSet, which does not replace its pods.
+    bare ReplicaSet, which does not replace its pods, and where admission changes the value.
     """
     metadata, kind = document["metadata"], document["kind"]
     if kind == "ReplicaSet":
         raise CannotLook(f"ReplicaSet {metadata['name']} has no rollout: it keeps the pods it has")
     path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/{kind.lower()}s/{metadata['name']}"
-    before = value_at(document, pointer)
+    before, change = value_at(document, pointer), change_to(document, pointer, value)
+    _require_kept(lab, path, change)
     name = f"{kind} {metadata['namespace']}/{metadata['name']}"
     left = f"{name} has {value!r} at {pointer}, was {before!r}"
     arguments = {"path": path, "uid": metadata["uid"], "pointer": pointer, "value": value}
     arguments |= {"before": before, "keep": keep}
     arguments |= {"seconds": max(patience_of(document), _RETURN_SECONDS)}
     with lab.undoing(take_back_revision, left, **arguments):
-        yield lab.patch(path, change_to(document, pointer, value), "json")
+        yield lab.patch(path, change, "json")
+
+
+def _require_kept(lab: KubernetesLab, path: str, change: list[Document]) -> None:
+    """Raise `CannotLook` if a value would not be stored as it is given: it could not be taken back.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
+    """
+    pointer, value = change[-1]["path"], change[-1]["value"]
+    found = value_at(lab.patch(path, change, "json", dry_run=True), pointer)
+    if found != value:
+        raise CannotLook(f"admission changes {value!r} to {found!r}: nothing was touched")
 
 
 def change_to(document: Document, pointer: str, value: str) -> list[Document]:
@@ -192,7 +239,7 @@ def take_back_revision(
                 lab.patch(path, reversal_of(uid, pointer, value, before), "json")
                 return False
             if found == before:
-                _free_stuck(lab, document, value)
+                _free_stuck(lab, document)
                 return progress_of(document).is_complete
             return True
         except Refused as refusal:
@@ -220,19 +267,28 @@ def _passes(refusal: Refused) -> bool:
     return status in (0, _TOO_MANY, *_CONFLICTS) or status in _SERVER_ERRORS
 
 
-def _free_stuck(lab: KubernetesLab, document: Document, value: str) -> None:
-    """Delete the pods of our revision that keep a StatefulSet from going back.
+def _free_stuck(lab: KubernetesLab, document: Document) -> None:
+    """Delete the pods of another revision that keep a StatefulSet from going back.
 
     https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
     """
-    if document["kind"] != "StatefulSet":
-        return
-    for pod in _pods_of(lab, document):
-        if carries(pod, value) and not is_ready(pod) and "deletionTimestamp" not in pod["metadata"]:
-            metadata = pod["metadata"]
-            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-            lab.delete(path, uid=metadata["uid"])
+    wanted = _revision_wanted(document)
+    for pod in _pods_of(lab, document) if wanted else ():
+        metadata = pod["metadata"]
+        is_other = revision_of(pod) != wanted
+        if is_other and not is_ready(pod) and "deletionTimestamp" not in metadata:
+            lab.delete(pod_path(pod), uid=metadata["uid"])
             lab.record(f"deleted pod {metadata['name']}: a StatefulSet waits for its broken pods")
+
+
+def _revision_wanted(document: Document) -> str:
+    """The revision that all pods of a StatefulSet are to have; empty if that is not known."""
+    status, generation = document.get("status", {}), document["metadata"]["generation"]
+    # Until its controller has seen the former value, that is our own revision.
+    is_seen = status.get("observedGeneration", 0) >= generation
+    if document["kind"] != "StatefulSet" or not is_seen or _staging_of(document):
+        return ""
+    return str(status.get("updateRevision", ""))
 
 
 def _pods_of(lab: KubernetesLab, document: Document) -> list[Document]:
@@ -246,11 +302,10 @@ def _pods_of(lab: KubernetesLab, document: Document) -> list[Document]:
     ]
 
 
-def carries(pod: Document, value: str) -> bool:
-    """Whether a pod was made from a template that we gave this annotation or image."""
-    annotations = pod["metadata"].get("annotations") or {}
-    images = (container.get("image") for container in pod["spec"]["containers"])
-    return value in (*annotations.values(), *images)
+def revision_of(pod: Document) -> str:
+    """The revision of the template that a pod was made from, whatever admission made of the pod."""
+    labels = pod["metadata"].get("labels") or {}
+    return str(next((labels[name] for name in _REVISION_LABELS if name in labels), ""))
 
 
 def value_at(document: Document, pointer: str) -> Any:

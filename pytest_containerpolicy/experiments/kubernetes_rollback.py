@@ -4,15 +4,15 @@ https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#failed-dep
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab
+from pytest_containerpolicy.experiments.kubernetes_lab import Document, KubernetesLab, is_alive
 from pytest_containerpolicy.experiments.kubernetes_reasons import pod_reasons, refusals_of
 from pytest_containerpolicy.experiments.kubernetes_revisions import (
-    carries,
     require_steady,
     require_unchanged,
     revised,
+    revision_of,
 )
 from pytest_containerpolicy.experiments.kubernetes_rollout import require_restartable
 from pytest_containerpolicy.experiments.kubernetes_watch import Life, PodWatch
@@ -39,11 +39,11 @@ def rehearse(
     document = require_steady(lab, workload)
     index, pod_spec = _first_main(workload, document), document["spec"]["template"]["spec"]
     pointer, image = f"/spec/template/spec/containers/{index}/image", IMAGE.format(lab.run)
-    with PodWatch(lab, workload) as watch:
+    with PodWatch(lab, lab.of_any_revision(workload)) as watch:
         before, old = watch.ready, watch.active
         with revised(lab, document, pointer, image, keep=False) as made:
             mark(f"image of {pod_spec['containers'][index]['name']} does not exist")
-            stuck = _wait_until_stuck(lab, workload, made, watch, image)
+            stuck = _wait_until_stuck(lab, workload, made, watch, old)
             mark("stuck")
             lab.say(f"bad revision of {workload.ref} is stuck, watched for {seconds:g} s: {stuck}")
             _hold(lab, workload, made, watch, seconds)
@@ -66,17 +66,24 @@ def _first_main(workload: Workload, document: Document) -> int:
 
 
 def _wait_until_stuck(
-    lab: KubernetesLab, workload: Workload, made: Document, watch: PodWatch, image: str
+    lab: KubernetesLab,
+    workload: Workload,
+    made: Document,
+    watch: PodWatch,
+    old: Collection[str],
 ) -> str:
     """Why the new revision does not come up, once that shows."""
+    former = {revision_of(life.pod) for life in watch.lives if life.uid in old}
 
     def reason() -> str:
         document = require_unchanged(lab, workload, made)
         watch.require_sight()
-        broken = [life for life in watch.lives if life.gone is None and carries(life.pod, image)]
+        # What was evicted long ago may be of an even older revision.
+        present = [life for life in watch.lives if life.gone is None and is_alive(life.pod)]
+        broken = [life for life in present if revision_of(life.pod) not in former]
         return next(iter([*_reasons(broken), *refusals_of(document)]), "")
 
-    return lab.wait_for(reason, _STUCK_SECONDS, f"a pod of {workload.ref} with image {image}")
+    return lab.wait_for(reason, _STUCK_SECONDS, f"a pod of {workload.ref} that can't run")
 
 
 def _reasons(lives: list[Life]) -> list[str]:

@@ -48,7 +48,7 @@ def restart(
     document = require_steady(lab, workload)
     patience = deadline or patience_of(document)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    with PodWatch(lab, workload) as watch:
+    with PodWatch(lab, lab.of_any_revision(workload)) as watch:
         old = watch.active
         begun = time.monotonic()
         with revised(lab, document, RESTARTED_AT, now, keep=True) as made:

@@ -19,11 +19,12 @@ from pytest_containerpolicy.experiments.held_request import (
 from pytest_containerpolicy.experiments.kubernetes_lab import (
     Document,
     KubernetesLab,
+    is_alive,
     is_ready,
     pod_path,
     workload_path,
 )
-from pytest_containerpolicy.experiments.kubernetes_revisions import progress_of, require_steady
+from pytest_containerpolicy.experiments.kubernetes_revisions import progress_of, require_rest
 from pytest_containerpolicy.experiments.kubernetes_watch import Life, PodWatch
 from pytest_containerpolicy.experiments.lab import undo
 from pytest_containerpolicy.experiments.replacement import Stop
@@ -42,7 +43,8 @@ def stop_pod(lab: KubernetesLab, workload: Workload, slow: SlowPath | None) -> G
 
     Raises `CannotLook` if the workload is not at rest, or if the pod's end was not seen.
     """
-    with PodWatch(lab, workload) as watch, steady(lab, workload) as pod:
+    seen = lab.of_any_revision(workload)
+    with PodWatch(lab, seen) as watch, steady(lab, workload) as pod:
         grace = float(pod["spec"].get("terminationGracePeriodSeconds", _DEFAULT_GRACE))
         held = HeldRequest(through_api_server(lab, pod, slow), grace) if slow else None
         if held is None:
@@ -60,7 +62,7 @@ def _stop(
     held: HeldRequest | None = None,
 ) -> GracefulStop:
     name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-    copies = len([life for life in watch.lives if life.gone is None])
+    copies = sum(is_alive(life.pod) for life in watch.lives if life.gone is None)
     lab.say(f"stopping pod {name} of {workload.ref}, which may take up to {grace:g} s")
     begun = time.monotonic()
     lab.delete(pod_path(pod), uid=uid)
@@ -85,10 +87,10 @@ def steady(
     """
     if workload.kind == "Pod":
         raise CannotLook(f"{workload.ref} has no controller: nothing would replace it")
-    document = require_steady(lab, workload)
-    pods = lab.pods(workload)
+    document = require_rest(lab, workload)
+    pods = [pod for pod in lab.pods(workload) if is_alive(pod)]
     if not pods:
-        raise CannotLook(f"{workload.ref}: its labels changed since it was read, or its pods left")
+        raise CannotLook(f"{workload.ref}: its pods have left")
     pod = max(pods, key=lambda pod: (len(pod["metadata"]["name"]), pod["metadata"]["name"]))
     arguments = {"path": workload_path(workload), "uid": document["metadata"]["uid"]}
     arguments |= {"pod": pod_path(pod), "pod_uid": pod["metadata"]["uid"]}
@@ -121,7 +123,7 @@ def pods_are_back(
             if "deletionTimestamp" not in found["metadata"] and time.monotonic() > given_up:
                 lab.delete(pod, uid=pod_uid)
             return False
-        return progress_of(document).is_complete
+        return progress_of(document).is_well
 
     lab.wait_for(is_back, _BACK_SECONDS, f"all pods of {path} to be ready again")
 

@@ -19,13 +19,13 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
     Document,
     KubernetesLab,
     Refused,
+    is_alive,
     is_ready,
     pod_path,
-    workload_path,
 )
 from pytest_containerpolicy.experiments.kubernetes_leftovers import remove_markers, trace
 from pytest_containerpolicy.experiments.kubernetes_reasons import pod_reasons, warnings_of
-from pytest_containerpolicy.experiments.kubernetes_revisions import progress_of, require_unchanged
+from pytest_containerpolicy.experiments.kubernetes_revisions import require_rest, require_unchanged
 from pytest_containerpolicy.experiments.lab import TookTooLong
 from pytest_containerpolicy.experiments.markers import Marker, new_marker
 from pytest_containerpolicy.experiments.survival_disks import astray, located, require_anchored
@@ -57,7 +57,7 @@ class Deletion(Struct, frozen=True):
         """The pod that came in its place, a ready one if there is any."""
         fresh = [
             pod
-            for pod in lab.pods(self.workload)
+            for pod in _alive(lab, self.workload)
             if pod["metadata"]["uid"] not in self.known
             and (self.workload.kind != "StatefulSet" or pod["metadata"]["name"] == self.name)
         ]
@@ -81,7 +81,7 @@ def recreate_pods(
     `leave_behind` a pod is deleted that may start away from the disk that its data is on.
     """
     made = _steady(lab, workload)
-    found = sorted(lab.pods(workload), key=_ordinal)
+    found = sorted(_alive(lab, workload), key=_ordinal)
     chosen = found[: pods if workload.kind == "StatefulSet" else 1]
     if workload.kind == "StatefulSet" and len(chosen) < len(found):
         lab.record(f"{workload.ref}: {len(chosen)} of {len(found)} pods and their claims (pods)")
@@ -95,7 +95,7 @@ def recreate_pods(
         marker = new_marker(lab.run)
         require_hands(files_of(lab, pod).hand, own, marker)
         left = f"marker files {marker.name} of {workload.ref} are left"
-        where = trace(workload, pod, own)
+        where = trace(lab.of_any_revision(workload), pod, own)
         change = lab.undoing(remove_markers, left, name=marker.name, where=where)
         done = undone(change, partial(_recreate, lab, deletion, own, marker, gap))
         yield from done
@@ -109,15 +109,16 @@ def _steady(lab: KubernetesLab, workload: Workload) -> Document:
     if workload.kind == "Pod":
         owner = "an unknown controller" if workload.controlled else "no controller"
         raise CannotLook(f"{workload.ref} has {owner}: nothing is known that would replace it")
-    document = lab.find(workload_path(workload))
-    if document is None:
-        raise CannotLook(f"{workload.ref} is gone since it was read")
-    progress, pods = progress_of(document), lab.pods(workload)
+    document, pods = require_rest(lab, workload), _alive(lab, workload)
     unready = [pod["metadata"]["name"] for pod in pods if not is_ready(pod)]
-    if unready or not pods or (workload.kind != "ReplicaSet" and not progress.is_complete):
-        state = f"pod {unready[0]} is not ready" if unready else str(progress)
+    if unready or not pods:
+        state = f"pod {unready[0]} is not ready" if unready else "its pods have left"
         raise CannotLook(f"{workload.ref}: nothing was touched: {state}")
     return document
+
+
+def _alive(lab: KubernetesLab, workload: Workload) -> list[Document]:
+    return [pod for pod in lab.pods(workload) if is_alive(pod)]
 
 
 def _located(

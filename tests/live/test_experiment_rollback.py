@@ -19,6 +19,7 @@ from pytest_containerpolicy.experiments.restore import restore
 from pytest_containerpolicy.experiments.rollback import rehearse_rollback
 from pytest_containerpolicy.targets.uri import Timeouts
 from tests.live.conftest import Namespace
+from tests.live.rewriting import SOLE_PODS, TEMPLATES, rewritten
 from tests.live.served import DELAY, laboratory, model_of, rolled_out, served, workload
 
 SECONDS = 3
@@ -136,6 +137,30 @@ def test_image_changed_meanwhile(namespace: Namespace) -> None:
     [gap] = judgement.gaps
     assert "was changed by somebody else meanwhile" in gap
     assert "testbed/distroless:1" == _image(namespace, "deployment", "web")
+
+
+def test_image_that_admission_changes_in_templates(namespace: Namespace) -> None:
+    """Where our image would be stored under another name it is not set at all, and that is said."""
+    rolled_out(namespace, served("web", grace=1, strategy=SAFE))
+    before = namespace.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec}")
+    with rewritten(namespace, TEMPLATES), laboratory(namespace) as lab:
+        judgement = _judge(lab)
+
+    [gap] = judgement.gaps
+    assert "admission changes 'containerpolicy.invalid/never:" in gap
+    assert "to 'registry.invalid/never:" in gap
+    assert before == namespace.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec}")
+
+
+def test_image_that_admission_changes_in_pods(namespace: Namespace) -> None:
+    """A StatefulSet whose pods get another image than their template is freed of the broken one."""
+    rolled_out(namespace, served("db", "StatefulSet", grace=8, lifecycle=DELAY))
+    with rewritten(namespace, SOLE_PODS), laboratory(namespace) as lab:
+        rehearsal = rehearse_rollback(workload(lab, "db"), lab, seconds=SECONDS)
+        assert "deleted pod db-1: a StatefulSet waits for its broken pods" in lab.figures
+
+    assert "registry.invalid/never:" in str(rehearsal)
+    _require_as_before(namespace, "statefulset", "db")
 
 
 def _judge(lab: KubernetesLab) -> Judgement:

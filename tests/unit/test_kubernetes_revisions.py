@@ -12,12 +12,13 @@ from pytest_containerpolicy.experiments.kubernetes_reasons import (
     refusals_of,
 )
 from pytest_containerpolicy.experiments.kubernetes_revisions import (
-    carries,
     change_to,
     hindrance_to,
     patience_of,
     progress_of,
     reversal_of,
+    revision_of,
+    unrest_of,
     value_at,
 )
 
@@ -120,6 +121,54 @@ def test_hindrances(document: dict[str, Any], expected: str) -> None:
     assert expected == hindrance_to(document)
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        _with(_with(DEPLOYMENT, "spec", paused=True), "status", updatedReplicas=0),
+        _with(
+            _with(STATEFUL_SET, "spec", updateStrategy={"type": "OnDelete"}),
+            "status",
+            currentRevision="sts-5d4",
+            updatedReplicas=2,
+        ),
+        _with(
+            _with(DAEMON_SET, "spec", updateStrategy={"type": "OnDelete"}),
+            "status",
+            updatedNumberScheduled=1,
+        ),
+    ],
+)
+def test_staged_and_well(document: dict[str, Any]) -> None:
+    """Pods of two revisions that are there on purpose, all well, are at rest, and not complete."""
+    progress = progress_of(document)
+    assert (True, False) == (progress.is_well, progress.is_complete)
+    assert "" == unrest_of(document)
+    assert "" != hindrance_to(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        _with(DEPLOYMENT, "metadata", generation=6),
+        _with(DEPLOYMENT, "status", replicas=4),
+        _with(_with(DEPLOYMENT, "spec", paused=True), "status", availableReplicas=2),
+        _with(STATEFUL_SET, "status", availableReplicas=1),
+        _with(DAEMON_SET, "status", numberAvailable=2),
+    ],
+)
+def test_not_well(document: dict[str, Any]) -> None:
+    """A change not seen yet, a pod too many or one that is not available: not well."""
+    assert not progress_of(document).is_well
+    assert "" != unrest_of(document)
+
+
+def test_rollout_between_two_pods() -> None:
+    """Where nothing is staged, pods of two revisions are not at rest, even if all are well."""
+    document = _with(STATEFUL_SET, "status", updatedReplicas=1)
+    assert progress_of(document).is_well
+    assert "a rollout is under way" in unrest_of(document)
+
+
 def test_patience() -> None:
     """A rollout may stand still for its own progress deadline, or ten minutes."""
     assert 600 == patience_of(DEPLOYMENT)
@@ -157,12 +206,17 @@ def test_value_at(pointer: str, expected: object) -> None:
     assert expected == value_at(document, pointer)
 
 
-def test_carries() -> None:
-    """A pod carries our value as an annotation or an image, and not by chance elsewhere."""
-    pod = {"metadata": {"name": "now"}, "spec": {"containers": [{"image": "web:1"}]}}
-    assert carries(pod, "web:1")
-    assert not carries(pod, "now")
-    assert carries(_with(pod, "metadata", annotations={"a": "now"}), "now")
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"pod-template-hash": "7d7"}, "7d7"),
+        ({"app": "web", "controller-revision-hash": "sts-7d7"}, "sts-7d7"),
+        (None, ""),
+    ],
+)
+def test_revision_of_a_pod(labels: dict[str, str] | None, expected: str) -> None:
+    """Each kind of controller labels its pods with their revision in its own way."""
+    assert expected == revision_of({"metadata": {"labels": labels}})
 
 
 def test_controller_gave_up() -> None:

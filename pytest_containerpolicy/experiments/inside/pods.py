@@ -13,13 +13,12 @@ from pytest_containerpolicy.experiments.inside.copies import (
 )
 from pytest_containerpolicy.experiments.inside.processes import Process
 from pytest_containerpolicy.experiments.kubernetes_files import security_of
-from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, pod_path
+from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab, is_alive, pod_path
 from pytest_containerpolicy.experiments.kubernetes_probers import debugger
 from pytest_containerpolicy.model.workload import Workload
 from pytest_containerpolicy.targets.kubernetes_exec import Output
 
 _LOADER = "import json, sys; exec(json.loads(sys.stdin.buffer.readline()))"
-_ENDED = ("Succeeded", "Failed")
 _CONTAINERS = ("containers", "initContainers")
 _STATUSES = ("containerStatuses", "initContainerStatuses")
 
@@ -35,9 +34,9 @@ class Pods(Place):
     def copies(self, workload: Workload) -> Iterator[Copy]:
         containers = list(filter(keeps_running, workload.containers))
         for pod in self._lab.pods(workload) if containers else ():
-            status = pod["status"]
-            if "deletionTimestamp" in pod["metadata"] or status.get("phase") in _ENDED:
+            if not is_alive(pod):
                 continue
+            status = pod["status"]
             statuses = {one["name"]: one for key in _STATUSES for one in status.get(key) or ()}
             for container in containers:
                 own = statuses.get(container.name, {})
