@@ -91,6 +91,8 @@ def networks_isolated(workload: Workload, lab: Lab, outside: str = "") -> Iterat
     for one in found:
         for network, reason in one.unknown.items():
             raise CannotLook(f"{workload.ref} could not be tried from network {network}: {reason}")
+    if not any(one.foreign for one in found):
+        raise CannotLook(f"{workload.ref}: no container runs in a network that it is not in")
 
 
 def measure_isolation(model: Model, lab: Lab) -> list[Isolation]:

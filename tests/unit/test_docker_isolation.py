@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from docker.errors import NotFound
+from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments import docker_isolation
@@ -232,6 +233,13 @@ def test_violation_of_the_other_family() -> None:
     )
 
     assert "port 80 of db at fd00::2 in network back is reached from network front" == found
+
+
+def test_nowhere_to_be_tried_from() -> None:
+    """What was reached from its own network only is not shown to be apart from any other."""
+    alone = replace(_isolation("10.0.0.2", "open", "refused"), foreign={})
+    with pytest.raises(CannotLook, match="no container runs in a network that it is not in"):
+        _judged(alone)
 
 
 def test_doors_that_are_all_silent() -> None:
