@@ -152,7 +152,8 @@ class PolicyItem(pytest.Item):
     def _absent(self, model: Model) -> str:
         """What the URI names and nobody deployed: misspelt, it must not read as a pass."""
         workloads = {(one.kind, one.name) for one in model.all(Workload)}
-        return self.plugin.readings.targets[self.target].absent(workloads)
+        absent = self.plugin.readings.targets[self.target].absent(workloads)
+        return absent and "; ".join([absent, *map(str, model.gaps(Workload))])
 
     def _not_evaluated(self, gap: str) -> Result:
         return Result(

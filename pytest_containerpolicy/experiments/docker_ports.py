@@ -30,6 +30,7 @@ from pytest_containerpolicy.model.model import Model
 from pytest_containerpolicy.model.workload import Workload
 
 _SHOWN = 4
+_DESKTOP = "Docker Desktop"
 Outcomes = dict[tuple[Publication, str], str]
 
 
@@ -81,7 +82,7 @@ def measure_ports(workloads: Iterable[Workload], lab: Lab) -> list[Reach]:
     found = _published(docker, subjects)
     if not found:
         return []
-    _require_rootful(docker)
+    _require_on_host(docker)
     docker.say(f"opening connections to {len(found)} published ports")
     with docker.prober("host") as prober:
         sockets = HostSockets.read(docker, prober)
@@ -129,18 +130,21 @@ def _published(lab: DockerLab, workloads: Iterable[Workload]) -> list[Publicatio
     ]
 
 
-def _require_rootful(lab: DockerLab) -> None:
-    """A rootless engine has a network of its own, where nothing tells what the host answers.
+def _require_on_host(lab: DockerLab) -> None:
+    """Raise `CannotLook` for an engine whose containers see another network than the host's.
 
     https://docs.docker.com/engine/security/rootless/
+    https://docs.docker.com/desktop/features/networking/
     """
     with daemon_errors("info"):
-        options = lab.client.api.info().get("SecurityOptions") or ()
-    if any("name=rootless" in option.split(",") for option in options):
+        info = lab.client.api.info()
+    options = info.get("SecurityOptions") or ()
+    rootless = any("name=rootless" in option.split(",") for option in options)
+    if rootless or info.get("OperatingSystem") == _DESKTOP:
         raise CannotLook(
-            "the engine is rootless: its containers can't stand in the host's own network, so the"
-            " host's ports can't be asked there: ask them from another machine, or run the"
-            " containers on a rootful engine"
+            f"the engine is {'rootless' if rootless else _DESKTOP}: its containers can't stand in"
+            " the host's own network, so the host's ports can't be asked there: ask them from"
+            " another machine, or run the containers on a rootful engine of a Linux host"
         )
 
 

@@ -51,9 +51,8 @@ class Trace(Struct, frozen=True, kw_only=True):
         """Whether a pod has the volume, or the directory, of a spot."""
         if spot.ends_with_pod:
             return bool(pod["metadata"]["uid"] == self.uid)
-        if spot.on_node:
-            return bool(pod["spec"].get("nodeName") == self.node)
-        return self.stable_name in ("", pod["metadata"]["name"])
+        is_successor = self.stable_name in ("", pod["metadata"]["name"])
+        return is_successor and (not spot.on_node or pod["spec"].get("nodeName") == self.node)
 
 
 def trace(workload: Workload, pod: Document, places: Sequence[Place]) -> dict[str, Any]:
@@ -61,7 +60,8 @@ def trace(workload: Workload, pod: Document, places: Sequence[Place]) -> dict[st
     metadata = pod["metadata"]
     found = Trace(
         namespace=workload.namespace,
-        labels=dict(workload.labels),
+        # A pod of an older revision may lack some of the present template's.
+        labels=dict(workload.labels.items() & metadata["labels"].items()),
         stable_name=metadata["name"] if workload.kind == "StatefulSet" else "",
         uid=metadata["uid"],
         node=pod["spec"]["nodeName"],

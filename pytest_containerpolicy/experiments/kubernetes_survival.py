@@ -44,6 +44,7 @@ class Deletion(Struct, frozen=True):
     known: Collection[str]
     deadline: float
     move: bool
+    leave_behind: bool
 
     @property
     def name(self) -> str:
@@ -85,17 +86,16 @@ def recreate_pods(
     chosen = found[: pods if workload.kind == "StatefulSet" else 1]
     if workload.kind == "StatefulSet" and len(chosen) < len(found):
         lab.record(f"{workload.ref}: {len(chosen)} of {len(found)} pods and their claims (pods)")
-    disks = [_located(workload, pod, places) for pod in chosen]
-    if not leave_behind:
-        for own, _ in disks:
-            require_anchored(workload, own)
-    for pod, (own, gap) in zip(chosen, disks, strict=True):
+    for pod in chosen:
+        own, gap = _located(workload, pod, places)
+        if gap and not leave_behind:
+            raise CannotLook(f"{workload.ref}: {gap}: nothing was touched")
         known = frozenset(one["metadata"]["uid"] for one in lab.pods(workload))
-        deletion = Deletion(workload, made, pod, known, deadline, move)
+        deletion = Deletion(workload, made, pod, known, deadline, move, leave_behind)
         marker = new_marker(lab.run)
         require_hands(files_of(lab, pod).hand, own, marker)
         left = f"marker files {marker.name} of {workload.ref} are left"
-        where = trace(lab.of_any_revision(workload), pod, own)
+        where = trace(workload, pod, own)
         change = lab.undoing(remove_markers, left, name=marker.name, where=where)
         done = undone(change, partial(_recreate, lab, deletion, own, marker, gap))
         yield from done
@@ -141,6 +141,8 @@ def _recreate(
     lab: KubernetesLab, deletion: Deletion, places: Sequence[Place], marker: Marker, gap: str
 ) -> Iterator[Recreation]:
     written = plant(files_of(lab, deletion.pod).hand, places, marker)
+    if not deletion.leave_behind:
+        require_anchored(deletion.workload, written)
     _require_untouched(lab, deletion)
     lab.say(f"deleting pod {deletion.name} of {deletion.workload.ref}")
     began = time.monotonic()

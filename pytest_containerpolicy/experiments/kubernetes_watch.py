@@ -21,6 +21,7 @@ from pytest_containerpolicy.experiments.kubernetes_lab import (
     KubernetesLab,
     Refused,
     controls,
+    is_alive,
     is_ready,
     refusals,
 )
@@ -36,7 +37,6 @@ _KILLED = 137
 _DEFAULT_GRACE = 30
 # The kubelet's clock may start this much before a watch tells that the pod is to stop.
 _LATE_SECONDS = 1.0
-_ENDED = ("Succeeded", "Failed")
 
 
 class Life(Struct):
@@ -109,11 +109,7 @@ class PodWatch:
     @property
     def active(self) -> set[str]:
         """The uids of the pods that neither have ended nor are about to."""
-        return {
-            life.uid
-            for life in self.lives
-            if life.told is None and life.pod["status"].get("phase") not in _ENDED
-        }
+        return {life.uid for life in self.lives if life.told is None and is_alive(life.pod)}
 
     @property
     def ready(self) -> int:

@@ -152,7 +152,7 @@ class Lab(ABC):
             for other in workload.model.all(Workload)
             if name in _names(other.ref) and other.ref != workload.ref
         ]
-        # What a namespace that is not named here would have by that name was not read.
+        # One namespace in the URI makes a plain name clear. Others may not have been read.
         named = set(split_uri(self.target.uri).values("namespace"))
         if namespace and not name.startswith(f"{namespace}/") and named != {namespace}:
             others.append(f"one of a namespace other than {namespace}")

@@ -13,7 +13,6 @@ from pytest_containerpolicy.experiments.kubernetes_lab import KubernetesLab
 from pytest_containerpolicy.experiments.kubernetes_survival import recreate_pods
 from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.experiments.registry import experiment
-from pytest_containerpolicy.experiments.survival_disks import require_anchored
 from pytest_containerpolicy.experiments.survival_places import Place, place_at, places_of
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation, Survival
 from pytest_containerpolicy.experiments.swarm_survival import recreate_task
@@ -134,9 +133,14 @@ def _recreate(
         )
     if lab.platform == "compose":
         return recreate_service(lab, workload, places, deadline=how.deadline)
-    if not how.leave_behind:
-        require_anchored(workload, places)
-    return recreate_task(lab, workload, places, move=how.move, deadline=how.deadline)
+    return recreate_task(
+        lab,
+        workload,
+        places,
+        move=how.move,
+        leave_behind=how.leave_behind,
+        deadline=how.deadline,
+    )
 
 
 def _violations(workload: Workload, done: Recreation, deadline: float) -> Iterator[Violation]:

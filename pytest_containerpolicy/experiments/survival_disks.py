@@ -20,7 +20,7 @@ def require_anchored(workload: Workload, places: Iterable[Place]) -> None:
     if found := astray(workload, places):
         raise CannotLook(
             f"{found[0]} of {workload.ref} is on one node's disk, and nothing keeps it from"
-            " starting on another node, without that data, for good: nothing was touched. Pin it to"
+            " starting on another node, without that data, for good: it was left running. Pin it to"
             " its node, or set leave_behind: true where it may lose its data"
         )
 

@@ -21,6 +21,7 @@ from pytest_containerpolicy.experiments.docker_survival import (
 )
 from pytest_containerpolicy.experiments.lab import TookTooLong
 from pytest_containerpolicy.experiments.markers import Hand, Marker, new_marker
+from pytest_containerpolicy.experiments.survival_disks import require_anchored
 from pytest_containerpolicy.experiments.survival_markers import look, plant, require_hands, undone
 from pytest_containerpolicy.experiments.survival_places import Place
 from pytest_containerpolicy.experiments.survival_result import Reading, Recreation
@@ -49,6 +50,7 @@ class Replaced(Struct, frozen=True):
     task: Document
     known: frozenset[str]
     deadline: float
+    leave_behind: bool
 
     @property
     def unit(self) -> str:
@@ -68,15 +70,22 @@ class Replaced(Struct, frozen=True):
 
 
 def recreate_task(
-    lab: DockerLab, workload: Workload, places: Sequence[Place], *, move: bool, deadline: float
+    lab: DockerLab,
+    workload: Workload,
+    places: Sequence[Place],
+    *,
+    move: bool,
+    leave_behind: bool,
+    deadline: float,
 ) -> Iterator[Recreation]:
     """Replace all tasks by a forced update, and look for the data of one of them.
 
-    With `move` the node takes no new tasks until the next one has a place elsewhere. Raises
+    With `move` the node takes no new tasks until the next one has a place elsewhere. Only with
+    `leave_behind` a task is replaced that may start away from the disk that its data is on. Raises
     `CannotLook` if no task is on this manager, or if it went where nobody can look.
     """
     service = require_settled(lab, workload)
-    replaced = _choose(lab, workload, deadline)
+    replaced = _choose(lab, workload, deadline, leave_behind)
     marker = new_marker(lab.run)
     require_hands(_hands(lab, replaced.container["Id"]), places, marker)
     spots = spots_of(replaced.container, places)
@@ -88,13 +97,13 @@ def recreate_task(
     yield from undone(change, partial(_measure, lab, service, replaced, places, marker, move))
 
 
-def _choose(lab: DockerLab, workload: Workload, deadline: float) -> Replaced:
+def _choose(lab: DockerLab, workload: Workload, deadline: float, leave_behind: bool) -> Replaced:
     tasks = {task["ID"]: task for task in tasks_of(lab, workload.name)}
     for container in lab.containers(workload):
         task = tasks.get(container["Config"]["Labels"].get(_TASK, ""))
         if task and task["DesiredState"] == "running":
             require_well(lab, container)
-            return Replaced(workload, container, task, frozenset(tasks), deadline)
+            return Replaced(workload, container, task, frozenset(tasks), deadline, leave_behind)
     raise CannotLook(
         f"{workload.ref} has no task on the manager that is asked, and the files of other nodes"
         " can't be seen from there: name a manager that runs one"
@@ -110,6 +119,8 @@ def _measure(
     move: bool,
 ) -> Iterator[Recreation]:
     written = plant(_hands(lab, replaced.container["Id"]), places, marker)
+    if not replaced.leave_behind:
+        require_anchored(replaced.workload, written)
     spec = copied(service["Spec"])
     forced = int(spec["TaskTemplate"].get("ForceUpdate") or 0) + 1
     spec["TaskTemplate"]["ForceUpdate"] = forced

@@ -43,10 +43,14 @@ _NOT_A_NAME = re.compile(r"[^a-z0-9_-]")
 
 
 class ProjectReading(Struct, frozen=True):
-    """What was read, and what a reader should know about how."""
+    """What was read, and what a reader should know about how.
+
+    `open_variables` are those that nothing gives a value: another environment may.
+    """
 
     project: Project
     notes: tuple[str, ...] = ()
+    open_variables: frozenset[str] = frozenset()
 
 
 def read_project(paths: Sequence[Path], environment: Mapping[str, str]) -> ProjectReading:
@@ -72,7 +76,8 @@ def read_project(paths: Sequence[Path], environment: Mapping[str, str]) -> Proje
         raise loader.error(error.key, str(error)) from None
     _add_origins(project, loader.documents)
     notes += _notes(variables.unset, project)
-    return ProjectReading(_typed({**project, "name": name}, files), tuple(notes))
+    typed = _typed({**project, "name": name}, files)
+    return ProjectReading(typed, tuple(notes), frozenset(variables.without_value))
 
 
 def find_files(

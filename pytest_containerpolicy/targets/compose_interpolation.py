@@ -33,16 +33,22 @@ class MalformedVariable(InterpolationError):
 
 
 class Variables(Struct):
-    """Values by name; remembers the names that were asked for and had none."""
+    """Values by name; remembers the names that were asked for and had none.
+
+    Of those `unset` have no default either, and are taken as blank.
+    """
 
     values: Mapping[str, str]
     unset: set[str] = field(default_factory=set)
+    without_value: set[str] = field(default_factory=set)
 
     def get(self, name: str) -> str | None:
+        if name not in self.values:
+            self.without_value.add(name)
         return self.values.get(name)
 
     def get_or_blank(self, name: str) -> str:
-        value = self.values.get(name)
+        value = self.get(name)
         if value is None:
             self.unset.add(name)
         return value or ""

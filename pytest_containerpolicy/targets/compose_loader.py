@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import UsageError
 from pytest_containerpolicy.targets.compose_canonical import FormError, Json, make_canonical
@@ -255,7 +256,7 @@ def _include_setting(
     own = read_env_files(files or default_env_file(folder), setting.variables.values)
     return Setting(
         folder=folder,
-        variables=Variables({**own, **setting.variables.values}, setting.variables.unset),
+        variables=replace(setting.variables, values={**own, **setting.variables.values}),
         including=including,
     )
 

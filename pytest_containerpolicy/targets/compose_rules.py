@@ -3,6 +3,7 @@
 These are the rules of `docker compose config`; a file that breaks one never runs.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +19,8 @@ _SAME_VALUE = (
     ("mem_reservation", "reservations", "memory"),
     ("pids_limit", "limits", "pids"),
 )
+# What `config` lets pass here, `up` refuses.
+_PORTS = re.compile(r"[0-9]+(-[0-9]+)?")
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
@@ -143,6 +146,16 @@ def _ports(service: Json) -> Broken:
                 ip_address(port["host_ip"])
             except ValueError:
                 yield ("ports", index, "host_ip"), f"{port['host_ip']!r} is not an IP address"
+        published = str(port.get("published") or 0)
+        if not _PORTS.fullmatch(published):
+            yield ("ports", index, "published"), _no_port(published)
+    for index, entry in enumerate(service.get("expose") or ()):
+        if not _PORTS.fullmatch(str(entry).partition("/")[0]):
+            yield ("expose", index), _no_port(str(entry))
+
+
+def _no_port(found: str) -> str:
+    return f"{found!r} is neither a port nor a range of ports, as 8080 and 8080-8090 are"
 
 
 def _files(service: Json) -> Broken:

@@ -114,8 +114,8 @@ def _pod(labels: dict[str, str], **spec: Any) -> dict[str, Any]:
 
 def _workload(kind: str, name: str, replicas: int = 2, **pod: Any) -> dict[str, Any]:
     template = _pod({"app": name}, **pod)
-    metadata = {"name": name}
     if kind == "Pod":
+        metadata = {"name": name, **template["metadata"]}
         return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": template["spec"]}
     scale = {} if kind == "DaemonSet" else {"replicas": replicas}
     return workload_document(name, template["spec"], kind=kind, **scale)

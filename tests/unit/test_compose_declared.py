@@ -76,8 +76,23 @@ def test_variables_of_the_projects_own_file(tmp_path: Path) -> None:
     assert 2**30 == _declared(tmp_path, "worker", line, "MEMORY=1g")
 
 
-def test_nothing_fits_a_variable(tmp_path: Path) -> None:
-    """What can't be tried out is not certain."""
-    assert "?" == _declared(
-        tmp_path, "web", 'depends_on: {web: {condition: "${WHEN:-service_started}"}}'
-    )
+@pytest.mark.parametrize(
+    "line",
+    [
+        'depends_on: {web: {condition: "${WHEN:-service_started}"}}',
+        'ports: [{target: 80, published: "${PORT:-8080}"}]',
+        'expose: ["${PORT:-8080}"]',
+        'ports: ["${ADDRESS:-127.0.0.1}:8080:80"]',
+        'network_mode: "service:${OTHER:-web}"',
+    ],
+)
+def test_variables_of_what_is_not_compared(tmp_path: Path, line: str) -> None:
+    """What they were does not matter, nor that no guess fits there."""
+    assert 512 * 2**20 == _declared(tmp_path, "worker", f"mem_limit: 512m\n    {line}")
+
+
+def test_variables_of_an_included_file(tmp_path: Path) -> None:
+    """They are as open as those of the project's first file."""
+    included = "services: {db: {image: example/db, mem_limit: '${MEMORY:-512m}'}}"
+    (tmp_path / "db.yaml").write_text(included)
+    assert "?" == _declared(tmp_path, "db", "mem_limit: 512m\ninclude: [db.yaml]")

@@ -243,6 +243,22 @@ def test_malformed_variable_does_not_show_secrets(tmp_path: Path, key: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ('ports: [{target: 80, published: "7s"}]', "ports[0].published: '7s'"),
+        ('expose: [80, "web/tcp"]', "expose[1]: 'web/tcp'"),
+    ],
+)
+def test_port_that_is_none_is_an_error(tmp_path: Path, line: str, where: str) -> None:
+    """`docker compose config` passes it on, and `up` fails."""
+    text = f"services:\n  web:\n    image: x\n    {line}\n"
+    with pytest.raises(UsageError) as caught:
+        read_project([_write(tmp_path, compose__yaml=text)], {})
+    expected = f"services.web.{where} is neither a port nor a range of ports"
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("A B=x\n", "line 1: a variable name can't contain a space"),

@@ -107,6 +107,16 @@ def test_rootless(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [] == daemon.started
 
 
+def test_virtual_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker Desktop's engine is on a machine of its own, whose addresses are not this one's."""
+    daemon = _Daemon("192.168.1.5")
+    monkeypatch.setattr(daemon, "info", lambda: {"OperatingSystem": "Docker Desktop"})
+
+    with pytest.raises(CannotLook, match="the engine is Docker Desktop"):
+        _reach(daemon, monkeypatch)
+    assert [] == daemon.started
+
+
 @pytest.mark.parametrize("options", [None, (), ("name=seccomp,profile=rootless",)])
 def test_rootful(options: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other options, or none, are no reason not to look."""

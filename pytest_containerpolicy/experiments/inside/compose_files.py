@@ -5,8 +5,7 @@ part ways when somebody edits a file and does not run `docker compose up`.
 """
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,16 +16,15 @@ from pytest_containerpolicy.experiments.lab import Lab
 from pytest_containerpolicy.model.build import build_model
 from pytest_containerpolicy.model.container import Container
 from pytest_containerpolicy.model.workload import Workload
-from pytest_containerpolicy.targets.compose_files import read_project
-from pytest_containerpolicy.targets.compose_loader import read_env_files
+from pytest_containerpolicy.targets.compose_files import ProjectReading, read_project
 from pytest_containerpolicy.targets.inventory import Header, Inventory
 
 _LABEL = "com.docker.compose."
 # What is compared with what runs; the rest of a service may depend on the shell that ran Compose.
-_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
-# What a variable may have been when Compose was run: one of them fits wherever it stands.
-_GUESSES = ("7", "7s", "always", "true", "false", "/guess")
 _COMPARED = ("memory_limit", "swap_limit", "cpu_limit", "pids_limit", "user", "read_only_root")
+# What a variable may have been in that shell: one of these fits whatever is compared.
+_GUESSES = ("7", "always", "on-failure", "true", "false")
+_Containers = dict[str, Container]
 
 
 class _Project(Struct, frozen=True):
@@ -48,13 +46,6 @@ class _Project(Struct, frozen=True):
             labels.get(f"{project}.environment_file", ""),
         )
 
-    @property
-    def env_files(self) -> tuple[str, ...]:
-        """The files of variables that it was brought up with."""
-        default = Path(self.folder) / ".env"
-        named = tuple(filter(None, self.variables.split(",")))
-        return named or ((str(default),) if default.is_file() else ())
-
 
 def declared_in_files(copy: Copy, lab: Lab) -> Container | None:
     """A copy's container as the project's files declare it now.
@@ -71,49 +62,39 @@ def declared_in_files(copy: Copy, lab: Lab) -> Container | None:
     return found[0]
 
 
-def _readings(project: _Project, lab: Lab) -> tuple[dict[str, Container], ...]:
+def _readings(project: _Project, lab: Lab) -> tuple[_Containers, ...]:
     """The containers by service: with this process's variables, without any, and with others."""
     if not project.files or not all(map(os.path.isfile, project.files)):
         lab.record(f"project {project.name}: its files are not here, so they were not compared")
         return ()
     try:
-        readings = [_read(project, os.environ), _read(project, {})]
-        for name in sorted(_open_variables(project)):
-            readings += _guessed(project, name)
+        ours, plain = _read(project, os.environ), _read(project, {})
     except UsageError as error:
         lab.record(f"project {project.name}: its files were not compared: {error}")
         return ()
-    return tuple(readings)
+    guesses = ({name: guess} for name in sorted(plain.open_variables) for guess in _GUESSES)
+    others = filter(None, (_guessed(project, guess) for guess in guesses))
+    return tuple(map(_containers, (ours, plain, *others)))
 
 
-def _open_variables(project: _Project) -> set[str]:
-    """The variables that files of a project use, and that only a shell can have set."""
-    texts = (Path(file).read_text(encoding="utf-8") for file in project.files)
-    used = {name for text in texts for name in _VARIABLE.findall(text)}
-    return used - read_env_files([Path(file) for file in project.env_files], {}).keys()
+def _guessed(project: _Project, variables: Mapping[str, str]) -> ProjectReading | None:
+    """What the files say with these; None where they do not fit, as nothing compared is there."""
+    try:
+        return _read(project, variables)
+    except UsageError:
+        return None
 
 
-def _guessed(project: _Project, variable: str) -> list[dict[str, Container]]:
-    """What the files say if the shell had set a variable. Raises `UsageError` if nothing fits."""
-    fitting = list(_fitting(project, variable))
-    if not fitting:
-        raise UsageError(f"what ${variable} was is not known")
-    return fitting
-
-
-def _fitting(project: _Project, variable: str) -> Iterator[dict[str, Container]]:
-    for guess in _GUESSES:
-        try:
-            yield _read(project, {variable: guess})
-        except UsageError:
-            continue
-
-
-def _read(project: _Project, environment: Mapping[str, str]) -> dict[str, Container]:
+def _read(project: _Project, environment: Mapping[str, str]) -> ProjectReading:
+    default = Path(project.folder) / ".env"
+    variables = project.variables or (str(default) if default.is_file() else "")
     given = {"COMPOSE_PROJECT_NAME": project.name, "COMPOSE_PROFILES": "*"}
-    given |= {"COMPOSE_ENV_FILES": ",".join(files)} if (files := project.env_files) else {}
-    reading = read_project([Path(file) for file in project.files], {**environment, **given})
-    header = Header(target=project.name, platform="compose", live=False)
+    given |= {"COMPOSE_ENV_FILES": variables} if variables else {}
+    return read_project([Path(file) for file in project.files], {**environment, **given})
+
+
+def _containers(reading: ProjectReading) -> _Containers:
+    header = Header(target=reading.project.name, platform="compose", live=False)
     model = build_model(Inventory(header, {"projects": [reading.project]}))
     return {workload.name: workload.containers[0] for workload in model.all(Workload)}
 

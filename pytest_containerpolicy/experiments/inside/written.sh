@@ -35,7 +35,7 @@ changed_since() {
         *[!0-9]* | "") ;;
         *)
             if [ "$modified" = closed ]; then
-                [ "$changed" -lt "$1" ] || echo "$changed closed $path"
+                [ "$changed" -le "$1" ] || echo "$changed closed $path"
             elif [ "$modified" -ge "$1" ]; then
                 echo "$modified $size $path"
             elif [ "$changed" -gt "$1" ]; then
