@@ -150,7 +150,7 @@ def told(place: str, found: os.stat_result, since: int) -> str:
     """The line of a file that changed, or of a closed folder that did; empty for others."""
     if stat.S_ISDIR(found.st_mode):
         changed = int(found.st_ctime)
-        return f"{changed} closed {place}" if changed > since else ""
+        return f"{changed} closed {place}" if changed >= since else ""
     moment = changed_at(found, since)
     return f"{moment} {found.st_size} {place}" if moment else ""
 

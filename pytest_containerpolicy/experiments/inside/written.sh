@@ -35,7 +35,8 @@ changed_since() {
         *[!0-9]* | "") ;;
         *)
             if [ "$modified" = closed ]; then
-                [ "$changed" -le "$1" ] || echo "$changed closed $path"
+                # In the second of the start it may be a new one: better to say so than to pass.
+                [ "$changed" -lt "$1" ] || echo "$changed closed $path"
             elif [ "$modified" -ge "$1" ]; then
                 echo "$modified $size $path"
             elif [ "$changed" -gt "$1" ]; then
