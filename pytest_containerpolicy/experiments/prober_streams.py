@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.prober import source
+from pytest_containerpolicy.targets.decoders import decoder
 
 SILENCE_SECONDS = 15.0
 _SHOWN = 200
@@ -113,6 +114,10 @@ class Event(Struct, frozen=True, kw_only=True):
     arrived: float = 0.0
 
 
+# Made before there are threads: see `decoders`.
+_EVENT = decoder(Event)
+
+
 class Dialogue:
     """One request to a prober and its answers. A prober serves one request: the stream is used up.
 
@@ -177,7 +182,7 @@ class Dialogue:
 
 def _decoded(line: str) -> Event:
     try:
-        event = msgspec.json.decode(line, type=Event)
+        event: Event = _EVENT.decode(line)
     except msgspec.DecodeError:
         # Whatever runs there is no prober, or not only: a shell's complaint, a warning.
         said = line.strip()[:_SHOWN]

@@ -10,6 +10,7 @@ from msgspec import Struct
 from pytest_containerpolicy.errors import CannotLook
 from pytest_containerpolicy.experiments.prober_streams import Dialogue, LineStream
 from pytest_containerpolicy.experiments.traffic import Tls
+from pytest_containerpolicy.targets.decoders import decoder
 
 Answer = TypeVar("Answer")
 _UNSENT = "unsent"
@@ -107,6 +108,11 @@ class Listener:
         if result.ended != "stop":
             raise CannotLook(f"the listener ended before it was told to, after {self._seconds:g} s")
         return _typed(result.ports, list[Listening])
+
+
+# Threads convert to them at once, which msgspec survives only for what it knows: see `decoders`.
+for _kind in (list[Found], list[Listening]):
+    decoder(_kind)
 
 
 def ask(stream: LineStream, probes: Sequence[Probe], concurrency: int = 64) -> list[Found]:
