@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from pytest_containerpolicy.experiments.docker_lab import DockerLab, Document
-from pytest_containerpolicy.experiments.swarm_watch import is_up, tasks_of
+from pytest_containerpolicy.experiments.swarm_watch import is_up, task_name, tasks_of
 from pytest_containerpolicy.model.workload import Workload
 
 # Every service that publishes a port is in it: it keeps nobody apart.
@@ -87,7 +87,7 @@ def _of_container(workload: Workload, container: Document) -> Iterator[Door]:
 
 
 def _of_task(workload: Workload, task: Document) -> Iterator[Door]:
-    name = f"task {workload.name}.{task.get('Slot') or task['NodeID'][:12]}"
+    name = f"task {task_name(workload.name, task)}"
     ports = {p.number for c in workload.main_containers for p in c.ports if p.protocol == "TCP"}
     yield from _doors(workload, name, _joined(task), ports)
 
